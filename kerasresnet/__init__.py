@@ -1,0 +1,32 @@
+"""kerasresnet: the best small residual network that a parameter budget can buy.
+
+The public names load on first use, so that importing this package imports no TensorFlow.
+"""
+
+import importlib
+
+_HOMES = {
+    "StackSpec": "spec",
+    "ResNetSpec": "spec",
+    "Recipe": "recipe",
+    "build_model": "model",
+    "count_parameters": "budget",
+    "count_macs": "budget",
+    "widen_to_budget": "budget",
+    "load_data": "data",
+    "export_saved_model": "export",
+}
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        metadata = importlib.import_module("importlib.metadata")
+        return metadata.version("kerasresnet")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

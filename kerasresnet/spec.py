@@ -1,0 +1,289 @@
+"""What a network is: a tuple of stacks, each with its own kind of residual block.
+
+The text form reads like the report's Table 1 and needs no quoting in a shell:
+
+    BB2x64-BB2x128-BB2x232-BB2x268      four stacks of two basic blocks
+    BN3x64-BB2x128s1k5p3                then stride 1, conv kernel 5, projection kernel 3
+    stem32k5s2-BB1x64-BN2x100-pool2     a stem of its own, and 2x2 windows in the final pool
+    BB1x16-classes100-in28x28x1         100 classes, grey images of 28x28
+
+What equals its default is left out. The blocks are those of He et al., "Deep Residual Learning
+for Image Recognition" (arXiv 1512.03385, figure 5); a BN has its stride on the k x k convolution.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from kerasresnet.errors import UsageError, unknown
+from kerasresnet.schema import Schema
+
+EXPANSION = {"BB": 1, "BN": 4}  # channels out of a block = its channels x this
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("a kernel must be odd (1, 3, 5, …) to have a centre")
+    return value
+
+
+Count = Annotated[int, Field(ge=1, le=65_536, strict=True)]
+Stride = Annotated[int, Field(ge=1, le=8, strict=True)]
+Kernel = Annotated[int, Field(ge=1, le=31, strict=True), AfterValidator(_odd)]
+
+
+class StackSpec(Schema):
+    """One stack: `blocks` residual blocks of one type; the first one has the stack's stride.
+
+    `channels` is the width inside a block; a stack puts out `channels * EXPANSION[block]`.
+    `stride=None` means 1 in a network's first stack and 2 in every later one. `conv_kernel` is
+    that of the k x k convolutions: both of a BB, the middle one of a BN.
+    """
+
+    block: Literal["BB", "BN"] = "BB"
+    blocks: Count = 2
+    channels: Count = 64
+    stride: Stride | None = None
+    conv_kernel: Kernel = 3
+    shortcut_kernel: Kernel = 1
+
+    @property
+    def out_channels(self) -> int:
+        return self.channels * EXPANSION[self.block]
+
+    def to_text(self) -> str:
+        """`BB2x64`, then stride, conv kernel and projection kernel where they are not default."""
+        return f"{self.block}{self.blocks}x{self.channels}" + "".join(
+            letter + str(value)
+            for letter, value, default in (
+                ("s", self.stride, None),
+                ("k", self.conv_kernel, 3),
+                ("p", self.shortcut_kernel, 1),
+            )
+            if value != default
+        )
+
+
+class Block(NamedTuple):
+    """One residual block with everything resolved: all that a builder or a counter needs."""
+
+    block: str
+    in_channels: int
+    channels: int
+    out_channels: int
+    stride: int
+    conv_kernel: int
+    shortcut_kernel: int
+    in_size: tuple[int, int]  # height, width
+    out_size: tuple[int, int]
+
+    @property
+    def projects(self) -> bool:
+        """Whether the shortcut needs a projection: the shape decides, never the position."""
+        return self.stride != 1 or self.in_channels != self.out_channels
+
+
+class Stage(NamedTuple):
+    """A stack resolved: its first block, and the one that the other `blocks - 1` repeat."""
+
+    first: Block
+    rest: Block
+    blocks: int
+
+
+class ResNetSpec(Schema):
+    """A whole network: stem, stacks, average pool, head.
+
+    `stem_channels=None` means the channels of the first stack. `pool` is "global", or k for
+    k x k windows that the head sees one by one. `input_shape` is (height, width, channels) of
+    the uint8 images. Raises `UsageError` for what cannot be built, such as a stack that would
+    pool below 1 x 1.
+    """
+
+    stacks: Annotated[tuple[StackSpec, ...], Field(min_length=1, max_length=64)]
+    stem_channels: Count | None = None
+    stem_kernel: Kernel = 3
+    stem_stride: Stride = 1
+    pool: Literal["global"] | Count = "global"
+    classes: Annotated[int, Field(ge=2, le=65_536, strict=True)] = 10
+    input_shape: tuple[Count, Count, Count] = (32, 32, 3)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_text(cls, value: Any) -> Any:
+        return dict(cls.from_text(value)) if isinstance(value, str) else value
+
+    @field_validator("pool", mode="before")
+    @classmethod
+    def _pool_size(cls, value: Any) -> Any:
+        if value == "global" or (type(value) is int and value >= 1):
+            return value
+        raise ValueError("must be a window of 1 or more, or 'global'")
+
+    @model_validator(mode="after")
+    def _fits_its_input(self) -> Self:
+        if self.stem_stride > min(self.input_shape[:2]):
+            raise ValueError(
+                f"stem stride {self.stem_stride} is larger than the input of "
+                f"{self.input_shape[0]}x{self.input_shape[1]}; use a smaller one"
+            )
+        for i, stage in enumerate(self.stages):
+            height, width = stage.first.in_size
+            if stage.first.stride > min(height, width):
+                raise ValueError(
+                    f"stack {i} ({self.stacks[i].to_text()}) would pool below 1x1: it has stride "
+                    f"{stage.first.stride}, and {height}x{width} is left of the input; use fewer "
+                    f"stacks, or give it stride 1 ({self.stacks[i].replace(stride=1).to_text()})"
+                )
+        height, width = self.final_size
+        if self.pool != "global" and self.pool > min(height, width):
+            raise ValueError(
+                f"pool {self.pool} is larger than the {height}x{width} that the last stack puts "
+                f"out; use pool{min(height, width)} or less, or leave it out for a global pool"
+            )
+        return self
+
+    @property
+    def stem(self) -> int:
+        """Channels that the stem puts out."""
+        return self.stem_channels or self.stacks[0].channels
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stacks in order, with channels, strides and sizes resolved."""
+        # An odd kernel k with k // 2 zeros on every side leaves ceil(n / stride).
+        size = tuple(-(-n // self.stem_stride) for n in self.input_shape[:2])
+        channels, stages = self.stem, []
+        for i, stack in enumerate(self.stacks):
+            stride = stack.stride or (1 if i == 0 else 2)
+            out, width = tuple(-(-n // stride) for n in size), stack.out_channels
+            kernels = stack.conv_kernel, stack.shortcut_kernel
+            first = Block(stack.block, channels, stack.channels, width, stride, *kernels, size, out)
+            rest = Block(stack.block, width, stack.channels, width, 1, *kernels, out, out)
+            stages.append(Stage(first, rest, stack.blocks))
+            size, channels = out, width
+        return tuple(stages)
+
+    @property
+    def final_size(self) -> tuple[int, int]:
+        """Height and width that the last stack puts out."""
+        return self.stages[-1].first.out_size
+
+    @property
+    def features(self) -> int:
+        """Inputs of the head: channels times pooled windows."""
+        height, width = self.final_size
+        windows = 1 if self.pool == "global" else (height // self.pool) * (width // self.pool)
+        return self.stacks[-1].out_channels * windows
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """The width of every stack."""
+        return tuple(stack.channels for stack in self.stacks)
+
+    def to_text(self) -> str:
+        """The canonical text form; `from_text` gives an equal spec back."""
+        stem = (
+            (str(self.stem_channels) if self.stem_channels else "")
+            + (f"k{self.stem_kernel}" if self.stem_kernel != 3 else "")
+            + (f"s{self.stem_stride}" if self.stem_stride != 1 else "")
+        )
+        parts = [f"stem{stem}"] if stem else []
+        parts += [stack.to_text() for stack in self.stacks]
+        parts += [f"pool{self.pool}"] if self.pool != "global" else []
+        parts += [f"classes{self.classes}"] if self.classes != 10 else []
+        shape = self.input_shape
+        parts += ["in" + "x".join(map(str, shape))] if shape != (32, 32, 3) else []
+        return "-".join(parts)
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Parse the text form, or look up a named spec (`table1-06`). Raises `UsageError`."""
+        if not isinstance(text, str):
+            raise UsageError(f"a spec is text such as BB2x64-BN2x100, received {text!r}")
+        text = NAMED_SPECS.get(text, text)
+        fields: dict[str, Any] = {"stacks": []}
+        for part in text.split("-"):
+            _parse_part(part, text, fields)
+        return cls(**fields)
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """A spec by name, one of `NAMED_SPECS`. Raises `UsageError` for an unknown one."""
+        if name not in NAMED_SPECS:
+            raise UsageError(unknown("spec name", name, NAMED_SPECS))
+        return cls.from_text(NAMED_SPECS[name])
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+
+_N = r"([0-9]{1,6})"
+_STACK = re.compile(rf"(?!in|pool|stem)([A-Za-z]+){_N}x{_N}(?:s{_N})?(?:k{_N})?(?:p{_N})?")
+_STEM = re.compile(rf"stem{_N}?(?:k{_N})?(?:s{_N})?")
+_POOL = re.compile(rf"pool{_N}")
+_CLASSES = re.compile(rf"classes{_N}")
+_INPUT = re.compile(rf"in{_N}x{_N}x{_N}")
+
+
+def _parse_part(part: str, text: str, fields: dict[str, Any]) -> None:
+    """Read one part of a text form into the fields of a `ResNetSpec`."""
+
+    def put(**found: Any) -> None:
+        if fields.keys() & found.keys():
+            raise UsageError(f"spec {text!r}: {part!r} says again what an earlier part said")
+        fields.update(found)
+
+    def numbers(match: re.Match) -> list[int | None]:
+        return [int(n) if n is not None else None for n in match.groups()]
+
+    if match := _STEM.fullmatch(part):
+        channels, kernel, stride = numbers(match)
+        kernel, stride = 3 if kernel is None else kernel, 1 if stride is None else stride
+        put(stem_channels=channels, stem_kernel=kernel, stem_stride=stride)
+    elif match := _POOL.fullmatch(part):
+        put(pool=int(match[1]))
+    elif match := _CLASSES.fullmatch(part):
+        put(classes=int(match[1]))
+    elif match := _INPUT.fullmatch(part):
+        put(input_shape=tuple(numbers(match)))
+    elif match := _STACK.fullmatch(part):
+        names = ("blocks", "channels", "stride", "conv_kernel", "shortcut_kernel")
+        values = [int(n) if n is not None else None for n in match.groups()[1:]]
+        stack = {name: v for name, v in zip(names, values, strict=True) if v is not None}
+        if match[1] not in EXPANSION:
+            raise UsageError(
+                f"spec {text!r}: unknown block type {match[1]!r} in {part!r}; "
+                "known are BB (basic) and BN (bottleneck)"
+            )
+        fields["stacks"].append(StackSpec(block=match[1], **stack))
+    else:
+        raise UsageError(
+            f"spec {text!r}: cannot read {part!r}; write stacks as BB2x64 or BN3x128s1k5p3 "
+            "(blocks x channels, stride, conv kernel, projection kernel) joined by '-', with "
+            f"stem32k3s1, pool4, classes10, in32x32x3 where wanted, or one of {_span(NAMED_SPECS)}"
+        )
+
+
+def _span(names: dict[str, str]) -> str:
+    return f"{next(iter(names))} … {next(reversed(names))}"
+
+
+NAMED_SPECS: dict[str, str] = {
+    # Table 1 of the report, row by row (rows 1-4 and 5-6 and 10-11 differ in the optimizer).
+    "table1-01": "BB2x64-BB3x128-BB2x192-BB2x256",
+    "table1-02": "BB2x64-BB3x128-BB2x192-BB2x256",
+    "table1-03": "BB2x64-BB3x128-BB2x192-BB2x256",
+    "table1-04": "BB2x64-BB3x128-BB2x192-BB2x256",
+    "table1-05": "BB2x64-BB2x128-BB2x232-BB2x268",
+    "table1-06": "BB2x64-BB2x128-BB2x232-BB2x268",
+    "table1-07": "BN2x64-BN2x118-BN2x178-BN2x256",
+    "table1-08": "BN2x64-BB2x128-BB2x232-BN2x256",
+    "table1-09": "BB2x64-BN2x100-BN2x160-BB2x256",
+    "table1-10": "BN3x64-BN4x96-BN6x128-BN3x190",
+    "table1-11": "BN3x64-BN4x96-BN6x128-BN3x190",
+    "table1-12": "BN3x64-BN8x72-BN36x74-BN3x90",
+}
