@@ -1,0 +1,175 @@
+"""What `build_model` makes: plain Keras, raw pixels in, float32 logits out, the published maths."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from golden import drawn_weights
+
+from kerasresnet.model import build_model
+from kerasresnet.spec import ResNetSpec
+
+PYTORCH = json.loads(
+    Path(__file__).with_name("golden").joinpath("pytorch_outputs.json").read_text()
+)
+# A basic, a bottleneck and the two mixed networks; the other rows are slow.
+ROWS_IN_EVERY_RUN = ("table1-06", "table1-07", "table1-08", "table1-09")
+
+MIXED = "stem6k5s2-BB2x4-BN1x3k5p3-pool2-classes7-in20x16x3"
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """A small network of both blocks whose every array is far from its initial value."""
+    model = build_model(ResNetSpec.from_text(MIXED))
+    set_drawn_weights(model)
+    return model
+
+
+@pytest.fixture
+def bfloat16_policy():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+def set_drawn_weights(model):
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            layer.set_weights(drawn_weights.conv(layer.name, layer.kernel.shape))
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights(drawn_weights.batch_norm(layer.name, layer.gamma.shape[0]))
+        elif isinstance(layer, keras.layers.Dense):
+            layer.set_weights(drawn_weights.dense(layer.name, layer.kernel.shape))
+
+
+def outputs(model, images):
+    return keras.ops.convert_to_numpy(model(images, training=False))
+
+
+def random_images(count, spec):
+    shape = (count, *spec.input_shape)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def row_marks(name):
+    often = name in ROWS_IN_EVERY_RUN or not name.startswith("table1")
+    return () if often else pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=row_marks(n)) for n in PYTORCH])
+def test_outputs_equal_those_of_the_published_pytorch_network_given_its_weights(name):
+    model = build_model(ResNetSpec.from_text(name))
+    set_drawn_weights(model)
+    logits = outputs(model, drawn_weights.images(2, model.input_shape[1]))
+    np.testing.assert_allclose(logits, PYTORCH[name], rtol=0, atol=1e-4)
+
+
+def test_the_pytorch_outputs_cover_table_1_and_tell_images_apart():
+    assert {f"table1-{row:02}" for row in range(1, 13)} <= set(PYTORCH)
+    for first, second in PYTORCH.values():
+        assert np.abs(np.subtract(first, second)).max() > 100 * 1e-4
+
+
+def test_layers_are_named_by_stack_block_and_place(mixed):
+    def block(name, convolutions, *, projects):
+        names = {f"{name}_add", f"{name}_out"}
+        names |= {
+            f"{name}_{kind}{i}" for i in range(1, convolutions + 1) for kind in ("conv", "bn")
+        }
+        names |= {f"{name}_relu{i}" for i in range(1, convolutions)}
+        return names | {f"{name}_shortcut_{kind}" for kind in ("conv", "bn") if projects}
+
+    paddings = {"stem_pad", "stack1_block0_pad2", "stack1_block0_shortcut_pad"}
+    assert {layer.name for layer in mixed.layers} == (
+        {"images", "normalisation", "stem_conv", "stem_bn", "stem_relu", "pool", "flatten", "head"}
+        | block("stack0_block0", 2, projects=True)
+        | block("stack0_block1", 2, projects=False)
+        | block("stack1_block0", 3, projects=True)
+        | paddings
+    )
+
+
+def test_batch_norms_have_pytorchs_constants_and_convolutions_no_bias(mixed):
+    norms = [x for x in mixed.layers if isinstance(x, keras.layers.BatchNormalization)]
+    convolutions = [x for x in mixed.layers if isinstance(x, keras.layers.Conv2D)]
+    assert {(norm.momentum, norm.epsilon) for norm in norms} == {(0.9, 1e-5)}
+    assert {conv.use_bias for conv in convolutions} == {False}
+    assert len(norms) == len(convolutions) == 1 + (3 + 2) + 4
+
+
+def test_a_model_takes_uint8_images_and_gives_a_logit_for_each_class(mixed):
+    assert isinstance(mixed, keras.Model)
+    assert mixed.input.dtype == "uint8"
+    assert mixed.input_shape == (None, 20, 16, 3)
+    assert mixed.output_shape == (None, 7)
+    logits = outputs(mixed, random_images(3, ResNetSpec.from_text(MIXED)))
+    assert logits.shape == (3, 7)
+    assert logits.dtype == np.float32
+    assert not np.allclose(logits.sum(axis=1), 1)  # no softmax
+
+
+def test_logits_and_normalisation_stay_float32_under_mixed_bfloat16(bfloat16_policy, mixed):
+    spec = ResNetSpec.from_text(MIXED)
+    model = build_model(spec)
+    model.set_weights(mixed.get_weights())
+    assert model.get_layer("stem_conv").compute_dtype == "bfloat16"
+    assert model.get_layer("normalisation").compute_dtype == "float32"
+    assert {str(weight.dtype) for weight in model.trainable_variables} == {"float32"}
+    images = random_images(4, spec)
+    logits = outputs(model, images)
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, outputs(mixed, images), atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "mean", "std"),
+    [
+        ("BB1x2-in8x8x3", {}, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+        ("BB1x2-in8x8x1", {}, (0.5,), (0.25,)),
+        ("BB1x2-in8x8x2", {"mean": (0.1, 0.2), "std": (0.3, 0.4)}, (0.1, 0.2), (0.3, 0.4)),
+    ],
+)
+def test_normalisation_is_inside_the_model(text, given, mean, std):
+    spec = ResNetSpec.from_text(text)
+    model = build_model(spec, **given)
+    images = random_images(2, spec)
+    normalised = keras.Model(model.input, model.get_layer("normalisation").output)
+    expected = (images / 255 - np.array(mean)) / np.array(std)
+    np.testing.assert_allclose(outputs(normalised, images), expected, rtol=1e-5, atol=1e-5)
+    assert model.get_layer("stem_conv").input is model.get_layer("normalisation").output
+
+
+@pytest.mark.parametrize("block", ["BB", "BN"])
+@pytest.mark.parametrize("kernels", ["k1", "k5", "k7", "p3", "p5", "k5p3", "k7p5", "k31p31"])
+@pytest.mark.parametrize(("size", "half", "sixth"), [(12, 6, 2), (13, 7, 3)])
+def test_any_odd_kernel_works_with_any_stride(block, kernels, size, half, sixth):
+    # The published network crashes on a conv kernel of 5 and on a projection kernel of 3.
+    spec = ResNetSpec.from_text(f"{block}1x2s2{kernels}-{block}1x3s3{kernels}-in{size}x{size}x3")
+    model = build_model(spec)
+    assert model.get_layer("stack0_block0_out").output.shape[1:3] == (half, half)
+    assert model.get_layer("stack1_block0_out").output.shape[1:3] == (sixth, sixth)
+    assert np.isfinite(outputs(model, random_images(2, spec))).all()
+
+
+PLAIN_KERAS = """
+import sys
+sys.modules["kerasresnet"] = None  # importing it fails
+import keras, numpy as np
+model = keras.saving.load_model(sys.argv[1])
+np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), verbose=0))
+"""
+
+
+def test_a_saved_model_gives_the_same_outputs_in_keras_alone(mixed, tmp_path):
+    images = random_images(8, ResNetSpec.from_text(MIXED))
+    files = [str(tmp_path / name) for name in ("model.keras", "images.npy", "logits.npy")]
+    mixed.save(files[0])
+    np.save(files[1], images)
+    subprocess.run([sys.executable, "-c", PLAIN_KERAS, *files], check=True, timeout=120)
+    np.testing.assert_allclose(np.load(files[2]), outputs(mixed, images), rtol=0, atol=1e-5)
