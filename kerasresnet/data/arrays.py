@@ -1,0 +1,55 @@
+"""Training batches straight from NumPy arrays, where TensorFlow need not be installed."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from kerasresnet.data.images import check_labelled_images
+from kerasresnet.data.pipeline import steps_per_epoch
+
+
+class ArrayBatches(keras.utils.PyDataset):
+    """Shuffled batches: images uint8 [B, H, W, C], one-hot labels float32 [B, classes].
+
+    For backends other than TensorFlow whose training step augments by itself. The order of an
+    epoch is a function of (seed, epoch), so a run that starts at `first_epoch` sees what an
+    unbroken one would have seen. The last batch of an epoch is dropped where it is not full.
+
+    Raises `UsageError` for wrong arrays, a label out of range, or not one full batch.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        *,
+        num_classes: int,
+        batch_size: int,
+        seed: int,
+        first_epoch: int = 0,
+    ) -> None:
+        super().__init__()
+        check_labelled_images(images, labels, num_classes, what="the training set")
+        self._steps = steps_per_epoch(len(images), batch_size)
+        self._images = images
+        self._targets = np.eye(num_classes, dtype="float32")[labels]
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = first_epoch
+        self._shuffle()
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        chosen = self._order[step * self._batch_size : (step + 1) * self._batch_size]
+        return self._images[chosen], self._targets[chosen]
+
+    def on_epoch_end(self) -> None:
+        self._epoch += 1
+        self._shuffle()
+
+    def _shuffle(self) -> None:
+        rng = np.random.default_rng((self._seed, self._epoch))
+        self._order = rng.permutation(len(self._images))

@@ -1,0 +1,75 @@
+"""A data set in memory: uint8 images, integer labels, and the names of the classes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kerasresnet.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """Images uint8 [N, H, W, C] in 0…255 and labels int32 [N] in 0…classes-1, in two parts.
+
+    `labels` names the classes in order, `source` says in one line where the images came from.
+
+    Raises:
+        UsageError: an array of another shape or type, or a label out of range.
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    labels: tuple[str, ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        for part, x, y in (
+            ("train", self.x_train, self.y_train),
+            ("test", self.x_test, self.y_test),
+        ):
+            if y.dtype != np.int32:
+                raise UsageError(f"Labels of {self.name} ({part}) must be int32, not {y.dtype}.")
+            check_labelled_images(x, y, self.num_classes, what=f"{self.name} ({part})")
+        if self.x_train.shape[1:] != self.x_test.shape[1:]:
+            raise UsageError(
+                f"Training and test images of {self.name} must have one shape; received "
+                f"{self.x_train.shape[1:]} and {self.x_test.shape[1:]}."
+            )
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.labels)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        return self.x_train.shape[1:]
+
+
+def check_labelled_images(
+    images: np.ndarray, labels: np.ndarray, num_classes: int, *, what: str
+) -> None:
+    """Refuse anything but uint8 [N, H, W, C] images with N integer labels in 0…num_classes-1.
+
+    Raises:
+        UsageError: names `what`, and for labels the first bad index and its value.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise UsageError(
+            f"Images of {what} must be uint8 with shape [N, H, W, C]; "
+            f"received {images.dtype} with shape {images.shape}."
+        )
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
+        raise UsageError(
+            f"Labels of {what} must be integers with shape ({len(images)},); "
+            f"received {labels.dtype} with shape {labels.shape}."
+        )
+    bad = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if bad.size:
+        raise UsageError(
+            f"Label {labels[bad[0]]} at index {bad[0]} of {what} is out of range; "
+            f"with {num_classes} classes a label is 0…{num_classes - 1}."
+        )
