@@ -1,0 +1,78 @@
+"""Kernels that move pixels: crop, flip, cutout. One gather each, uint8 in and out."""
+
+from kerasresnet.augment.arrays import Tensor, gather, ops
+from kerasresnet.augment.seeds import Seed, below, uniform
+
+
+def take_pixels(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """``images[b, rows[b, i, j], columns[b, i, j]]``, and 0 where that lies outside the image.
+
+    `images` [B, H, W, C]; `rows` and `columns` int32 that broadcast to [B, H, W].
+    """
+    batch, height, width, channels = ops.shape(images)
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    first = ops.reshape(ops.arange(batch, dtype="int32") * (height * width), (-1, 1, 1))
+    nothing = batch * height * width  # the row of zeros behind the last pixel
+    source = ops.where(inside, first + rows * width + columns, nothing)
+    pixels = ops.reshape(images, (-1, channels))
+    pixels = ops.concatenate([pixels, ops.zeros((1, channels), dtype=images.dtype)], axis=0)
+    return ops.reshape(gather(pixels, source), (batch, height, width, channels))
+
+
+def random_crop(images: Tensor, pad: int, seed: Seed) -> Tensor:
+    """Each image's own window of the image padded with `pad` zeros: offsets 0…2·pad, both ends."""
+    batch, height, width, _ = ops.shape(images)
+    offsets = below(2 * pad + 1, uniform((batch, 2), seed)) - pad
+    rows = offsets[:, 0, None, None] + ops.arange(height, dtype="int32")[None, :, None]
+    columns = offsets[:, 1, None, None] + ops.arange(width, dtype="int32")[None, None, :]
+    return take_pixels(images, rows, columns)
+
+
+def random_flip(images: Tensor, seed: Seed) -> Tensor:
+    """Mirror left and right, each image with probability 1/2."""
+    return flip(images, uniform((ops.shape(images)[0],), seed) < 0.5)
+
+
+def alternating_flip(images: Tensor, indices: Tensor, epoch: Tensor) -> Tensor:
+    """Mirror image i in epoch e where hash(i) + e is even: every second epoch.
+
+    `indices` int [B] are the images' places in the data set, `epoch` an int scalar
+    (airbench, arXiv 2404.00498, section 3.6).
+    """
+    parity = (coin_of(indices) + ops.cast(epoch, "int32")) & 1
+    return flip(images, parity == 0)
+
+
+def coin_of(indices: Tensor) -> Tensor:
+    """One well-mixed bit, int32 0 or 1, of each index: a multiply-and-shift integer hash."""
+    bits = ops.cast(indices, "int32")
+    for multiplier in (0x7FEB352D, -0x7B935975):  # lowbias32's, the second as a signed number
+        bits = ops.bitwise_xor(bits, ops.right_shift(bits, 16) & 0xFFFF) * multiplier
+    return ops.right_shift(bits, 15) & 1
+
+
+def flip(images: Tensor, mirrored: Tensor) -> Tensor:
+    """Mirror the images [B, H, W, C] whose `mirrored`, bool [B], is true, left and right."""
+    batch, height, width, channels = ops.shape(images)
+    column = ops.arange(width, dtype="int32")
+    columns = ops.where(mirrored[:, None], width - 1 - column, column)
+    line = ops.arange(batch * height, dtype="int32") * width
+    source = ops.reshape(line, (batch, height, 1)) + columns[:, None, :]
+    pixels = gather(ops.reshape(images, (-1, channels)), source)
+    return ops.reshape(pixels, (batch, height, width, channels))
+
+
+def random_cutout(images: Tensor, size: int, seed: Seed) -> Tensor:
+    """Zero a square of `size` pixels around a pixel drawn uniformly, cut at the edges.
+
+    Around pixel y it begins at row y − size // 2, so an even one has one row more before y than
+    after it (arXiv 1708.04552 likewise).
+    """
+    batch, height, width, _ = ops.shape(images)
+    draws = uniform((batch, 2), seed)
+    rows = ops.arange(height, dtype="int32")[None, :, None]
+    columns = ops.arange(width, dtype="int32")[None, None, :]
+    top = below(height, draws[:, 0])[:, None, None] - size // 2
+    left = below(width, draws[:, 1])[:, None, None] - size // 2
+    cut = (rows >= top) & (rows < top + size) & (columns >= left) & (columns < left + size)
+    return take_pixels(images, ops.where(cut, -1, rows), columns)

@@ -1,0 +1,76 @@
+"""A whole policy as one stateless function of a batch, its labels and a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kerasresnet import policy
+from kerasresnet.augment.arrays import Tensor, without_autograph
+from kerasresnet.augment.seeds import Seed, split
+from kerasresnet.augment.steps import apply_to_batch, check_images
+from kerasresnet.errors import UsageError
+
+
+class Augmentation:
+    """The steps of a policy, applied in order to one batch.
+
+    ``augmentation(images, labels, seed)`` maps images uint8 [B, H, W, C] and one-hot labels
+    float32 [B, classes] to the same shapes and types. It keeps no state: the same `seed`, two
+    integers or an integer tensor of shape [2], gives the same batch, on any number of threads.
+    """
+
+    def __init__(self, steps: Sequence[policy.Step], *, num_classes: int | None = None):
+        self.steps = tuple(steps)
+        self.num_classes = num_classes
+
+    @property
+    def needs_identity(self) -> bool:
+        """Whether calls need `indices` and `epoch`: which image is seen when."""
+        return any(isinstance(step, policy.Flip) and step.alternating for step in self.steps)
+
+    def __call__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        seed: Seed,
+        *,
+        indices: Tensor | None = None,
+        epoch: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The augmented images and labels.
+
+        `indices` int [B], the images' places in the data set, and the int scalar `epoch` are
+        needed if `needs_identity`. Raises `UsageError` for wrong shapes, types or missing values.
+        """
+        return without_autograph(self._apply)(images, labels, seed, indices=indices, epoch=epoch)
+
+    def _apply(self, images, labels, seed, **identity):
+        self._check(images, labels)
+        for step, own_seed in zip(self.steps, split(seed, len(self.steps)), strict=True):
+            images, labels = apply_to_batch(step, images, labels, own_seed, **identity)
+        return images, labels
+
+    def _check(self, images: Tensor, labels: Tensor) -> None:
+        check_images(images)
+        one_hot = len(labels.shape) == 2 and self.num_classes in (None, labels.shape[1])
+        if not one_hot:
+            classes = "classes" if self.num_classes is None else self.num_classes
+            raise UsageError(
+                f"Labels are one-hot, float32 [B, {classes}]. Received: {list(labels.shape)}."
+            )
+
+    def __repr__(self) -> str:
+        return f"Augmentation({', '.join(policy.step_text(step) for step in self.steps)})"
+
+
+def build_augmentation(
+    steps: Sequence[str | policy.Step], *, num_classes: int | None = None
+) -> Augmentation | None:
+    """The augmentation that `steps`, texts or values, describe; None for an empty list.
+
+    Raises `UsageError` for a step that makes no sense.
+    """
+    if isinstance(steps, str):
+        raise UsageError(f"Augmentation is a list of steps. Received: {steps!r}.")
+    parsed = [step if isinstance(step, policy.Step) else policy.parse_step(step) for step in steps]
+    return Augmentation(parsed, num_classes=num_classes) if parsed else None

@@ -1,0 +1,81 @@
+"""What each step of a policy does to a batch."""
+
+import keras
+
+from kerasresnet import policy
+from kerasresnet.augment import geometry
+from kerasresnet.augment.apply import apply_draws
+from kerasresnet.augment.arrays import Tensor, ops
+from kerasresnet.augment.autoaugment import TOP_LEVEL, draw_autoaugment
+from kerasresnet.augment.mixing import cutmix, mixup
+from kerasresnet.augment.randaugment import draw_randaugment
+from kerasresnet.augment.seeds import Seed
+from kerasresnet.errors import UsageError
+
+
+def apply_to_images(
+    step: policy.Step,
+    images: Tensor,
+    seed: Seed,
+    *,
+    indices: Tensor | None = None,
+    epoch: Tensor | None = None,
+) -> Tensor:
+    """The images, uint8 [B, H, W, C], after a step that leaves the labels alone.
+
+    `indices` int [B] and the int scalar `epoch` are needed by the alternating flip only. Raises
+    `UsageError` where they are missing.
+    """
+    match step:
+        case policy.Crop(pad):
+            return geometry.random_crop(images, pad, seed)
+        case policy.Flip(alternating=False):
+            return geometry.random_flip(images, seed)
+        case policy.Flip(alternating=True):
+            _check_identity(indices, epoch)
+            return geometry.alternating_flip(images, indices, epoch)
+        case policy.Cutout(size):
+            return geometry.random_cutout(images, size, seed)
+        case policy.RandAugment(num_ops, magnitude, num_bins, std):
+            top = num_bins - 1
+            draws = draw_randaugment(
+                ops.shape(images)[0], seed, num_ops=num_ops, magnitude=magnitude, top=top, std=std
+            )
+            return apply_draws(images, draws, top=top)
+        case policy.AutoAugment(name):
+            draws = draw_autoaugment(ops.shape(images)[0], seed, policy=name)
+            return apply_draws(images, draws, top=TOP_LEVEL)
+        case _:
+            raise UsageError(f"Not a step that changes images alone: {step!r}.")
+
+
+def apply_to_batch(
+    step: policy.Step, images: Tensor, labels: Tensor, seed: Seed, **identity: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Images, uint8 [B, H, W, C], and labels, float32 [B, classes], after any step."""
+    match step:
+        case policy.Mixup(alpha):
+            return mixup(images, labels, alpha, seed)
+        case policy.CutMix(alpha):
+            return cutmix(images, labels, alpha, seed)
+        case _:
+            return apply_to_images(step, images, seed, **identity), labels
+
+
+def check_images(images: Tensor) -> None:
+    """Raise `UsageError` for anything but uint8 [B, H, W, C]."""
+    shape, dtype = images.shape, keras.backend.standardize_dtype(images.dtype)
+    if len(shape) != 4 or dtype != "uint8":
+        raise UsageError(
+            "Augmentation takes a batch of images, uint8 [B, H, W, C]. "
+            f"Received: {dtype} {list(shape)}."
+        )
+
+
+def _check_identity(indices: Tensor | None, epoch: Tensor | None) -> None:
+    missing = [name for name, value in (("indices", indices), ("epoch", epoch)) if value is None]
+    if missing:
+        raise UsageError(
+            "flip(alternating=true) needs to know which image it sees when. "
+            f"Received: no {' and no '.join(missing)}. Pass indices= and epoch=, or use flip."
+        )

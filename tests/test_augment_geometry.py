@@ -1,0 +1,116 @@
+"""Crop, flip and cutout: what is drawn, how often, and what it does to the pixels."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasresnet.augment import geometry
+
+SIDE, PAD = 8, 4
+
+
+def numbered(batch: int) -> np.ndarray:
+    """Images [batch, 8, 8, 2] whose pixels hold their own row and column, counted from 1."""
+    row, column = np.mgrid[1 : SIDE + 1, 1 : SIDE + 1]
+    return np.tile(np.stack([row, column], axis=-1).astype(np.uint8), (batch, 1, 1, 1))
+
+
+def noise(batch: int = 64, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(1, 256, (batch, 12, 10, 3), dtype=np.uint8)
+
+
+def evenly(counts: np.ndarray) -> bool:
+    """Whether chi-square says that all these were equally likely, to 5 deviations."""
+    expected = counts.sum() / counts.size
+    chi_square = ((counts - expected) ** 2 / expected).sum()
+    free = counts.size - 1
+    return chi_square < free + 5 * np.sqrt(2 * free)
+
+
+def offsets(place_numbers: np.ndarray) -> np.ndarray:
+    """The crop offsets 0…2·pad along one axis of [batch, side] numbers that count from 1."""
+    shift = np.where(place_numbers > 0, place_numbers - 1 - np.arange(SIDE) + PAD, -1)
+    return shift.max(axis=1)
+
+
+def test_each_of_the_81_crop_offsets_is_drawn_equally_often():
+    cropped = geometry.random_crop(numbered(40_000), PAD, [1, 2]).numpy().astype(int)
+    counts = np.zeros((9, 9), int)
+    rows, columns = cropped[..., 0].max(axis=2), cropped[..., 1].max(axis=1)
+    np.add.at(counts, (offsets(rows), offsets(columns)), 1)
+    assert counts.min() > 0
+    assert evenly(counts)
+
+
+def test_a_crop_is_a_window_of_the_zero_padded_image():
+    images = noise()
+    cropped = geometry.random_crop(images, 3, [3, 4]).numpy()
+    padded = np.pad(images, ((0, 0), (3, 3), (3, 3), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (12, 10), axis=(1, 2))
+    windows = windows.transpose(0, 1, 2, 4, 5, 3).reshape(64, 49, 12, 10, 3)
+    matches = (windows == cropped[:, None]).all(axis=(2, 3, 4)).sum(axis=1)
+    np.testing.assert_array_equal(matches, 1)
+
+
+def test_a_crop_without_padding_changes_nothing():
+    np.testing.assert_array_equal(geometry.random_crop(noise(), 0, [1, 1]).numpy(), noise())
+
+
+def test_half_of_the_images_are_mirrored_and_none_is_changed_otherwise():
+    images = noise(4000)
+    flipped = geometry.random_flip(images, [7, 8]).numpy()
+    mirrored = (flipped == images[:, :, ::-1]).all(axis=(1, 2, 3))
+    same = (flipped == images).all(axis=(1, 2, 3))
+    assert (mirrored ^ same).all()
+    assert abs(mirrored.mean() - 0.5) < 0.04  # 5 deviations
+
+
+def test_alternating_flips_show_both_views_in_any_two_successive_epochs():
+    images, indices = noise(1000), np.random.default_rng(0).permutation(1000)
+    for epoch in (0, 1, 6):
+        views = [
+            geometry.alternating_flip(images, indices, tf.constant(e)).numpy()
+            for e in (epoch, epoch + 1)
+        ]
+        mirrored = [(view == images[:, :, ::-1]).all(axis=(1, 2, 3)) for view in views]
+        assert (mirrored[0] ^ mirrored[1]).all()
+        same_again = geometry.alternating_flip(images, indices, tf.constant(epoch + 2)).numpy()
+        np.testing.assert_array_equal(same_again, views[0])
+
+
+def test_an_alternating_flip_belongs_to_the_image_and_not_to_its_place_in_the_batch():
+    images, indices = noise(100), np.arange(100) * 37
+    flipped = geometry.alternating_flip(images, indices, 3).numpy()
+    order = np.random.default_rng(1).permutation(100)
+    np.testing.assert_array_equal(
+        geometry.alternating_flip(images[order], indices[order], 3).numpy(), flipped[order]
+    )
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 10, 128, 1000])
+def test_the_coin_of_an_index_is_fair_along_any_stride_and_without_runs(step):
+    coin = geometry.coin_of(np.arange(20_000) * step).numpy()
+    assert set(coin) == {0, 1}
+    assert abs(coin.mean() - 0.5) < 0.02
+    assert abs((coin[1:] == coin[:-1]).mean() - 0.5) < 0.02
+
+
+def test_cutout_zeroes_one_square_cut_at_the_edges_and_nothing_else():
+    images = noise(2000)
+    cut = geometry.random_cutout(images, 4, [9, 9]).numpy()
+    gone = (cut == 0).all(axis=-1)
+    np.testing.assert_array_equal(np.where(gone[..., None], 0, images), cut)
+    rows, columns = gone.any(axis=2), gone.any(axis=1)
+    np.testing.assert_array_equal(gone, rows[:, :, None] & columns[:, None, :])
+    heights, widths = rows.sum(axis=1), columns.sum(axis=1)
+    assert heights.max() == widths.max() == 4
+    assert heights.min() == widths.min() == 2  # centred on the first row or column, half is cut
+    centres = np.zeros((12, 10), int)
+    full = (heights == 4) & (widths == 4)
+    np.add.at(centres, (rows[full].argmax(axis=1) + 2, columns[full].argmax(axis=1) + 2), 1)
+    assert evenly(centres[2:11, 2:9])
+
+
+def test_an_odd_cutout_is_centred():
+    gone = geometry.random_cutout(np.full((500, 9, 9, 1), 5, np.uint8), 3, [1, 5]).numpy() == 0
+    assert set(gone.sum(axis=(1, 2, 3))) == {4, 6, 9}  # corner, edge, middle

@@ -1,0 +1,111 @@
+"""The text form of augmentation policies: what is read, what is written, what is refused."""
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kerasresnet.errors import UsageError
+from kerasresnet.policy import (
+    STEPS,
+    AutoAugment,
+    Crop,
+    CutMix,
+    Cutout,
+    Flip,
+    Mixup,
+    RandAugment,
+    parse_step,
+    step_text,
+)
+
+numbers = st.floats(0.01, 30, allow_nan=False)
+steps = st.one_of(
+    st.builds(Crop, pad=st.integers(0, 100)),
+    st.builds(Flip, alternating=st.booleans()),
+    st.builds(
+        RandAugment,
+        num_ops=st.integers(1, 9),
+        magnitude=st.one_of(st.integers(0, 30), numbers),
+        num_bins=st.integers(31, 99),
+        std=numbers,
+    ),
+    st.builds(AutoAugment),
+    st.builds(Cutout, size=st.integers(1, 64)),
+    st.builds(Mixup, alpha=numbers),
+    st.builds(CutMix, alpha=numbers),
+)
+
+
+@given(steps)
+def test_every_step_round_trips_through_its_text(step):
+    assert parse_step(step_text(step)) == step
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_with_its_defaults_is_written_as_its_bare_name(name):
+    assert step_text(parse_step(name)) == name
+    assert parse_step(name) == STEPS[name]()
+
+
+@pytest.mark.parametrize(
+    ("text", "step"),
+    [
+        ("crop(pad=4)", Crop(pad=4)),
+        ("crop(6)", Crop(pad=6)),
+        (" Crop( pad = 2 ) ", Crop(pad=2)),
+        ("flip(alternating=true)", Flip(alternating=True)),
+        ("flip(alternating=True)", Flip(alternating=True)),
+        ("randaugment(n=3, m=14)", RandAugment(num_ops=3, magnitude=14)),
+        ("randaugment(num_ops=1, magnitude=4.5, std=0.5)", RandAugment(1, 4.5, std=0.5)),
+        ("autoaugment(policy=cifar10)", AutoAugment("cifar10")),
+        ("autoaugment('cifar10')", AutoAugment("cifar10")),
+        ("mixup(alpha=0.8)", Mixup(alpha=0.8)),
+    ],
+)
+def test_forms_that_people_type_are_read(text, step):
+    assert parse_step(text) == step
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rendaugment", "did you mean 'randaugment'"),
+        ("blur", "known are crop, flip, randaugment"),
+        ("crop(padding=4)", "did you mean 'pad'"),
+        ("crop(pad=4", "reads like"),
+        ("crop(pad=x())", "reads like"),
+        ("crop + flip", "reads like"),
+        ("crop(**{})", "reads like"),
+        ("", "reads like"),
+        ("crop(1, 2)", "at most 1"),
+        ("crop(1, pad=2)", "given twice"),
+        ("randaugment(n=1, num_ops=2)", "given twice"),
+        ("crop(pad=-1)", "at least 0"),
+        ("crop(pad=2.5)", "integer"),
+        ("crop(pad=true)", "integer"),
+        ("flip(alternating=1)", "true or false"),
+        ("randaugment(m=31)", "at most 30"),
+        ("randaugment(m=many)", "a number"),
+        ("randaugment(n=0)", "at least 1"),
+        ("autoaugment(policy=imagenet)", "cifar10"),
+        ("cutout(size=0)", "at least 1"),
+        ("mixup(alpha=0)", "above 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_what_would_be_right(text, message):
+    with pytest.raises(UsageError, match=message) as error:
+        parse_step(text)
+    assert "\n" not in str(error.value)
+
+
+def test_a_step_that_is_not_text_is_refused():
+    with pytest.raises(UsageError, match="reads like"):
+        parse_step(7)
+
+
+def test_policies_are_read_without_keras():
+    code = "import sys, kerasresnet.policy; assert not {'keras', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
