@@ -95,7 +95,7 @@ def widen_to_budget(spec: ResNetSpec, limit: int = DEFAULT_LIMIT) -> ResNetSpec:
 
 
 def _with_channels(spec: ResNetSpec, channels: list[int], stem: int | None) -> ResNetSpec:
-    # model_copy skips validation: widths alone cannot make a valid spec invalid.
+    # model_copy skips validation, which would take longer than the count.
     stacks = tuple(
         stack.model_copy(update={"channels": c})
         for stack, c in zip(spec.stacks, channels, strict=True)

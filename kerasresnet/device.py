@@ -17,9 +17,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 def describe_device() -> str:
     """One line for humans: the accelerators, or the processor and its cores."""
-    accelerators = [d for d in keras.distribution.list_devices() if not d.startswith("cpu")]
-    if accelerators:
-        return f"{', '.join(accelerators)} ({keras.backend.backend()})"
+    if has_gpu():
+        return f"{_gpu_facts()[0]} ({keras.backend.backend()})"
     return f"{_processor()}, {available_cores()} cores ({keras.backend.backend()})"
 
 
@@ -48,16 +47,42 @@ def has_gpu() -> bool:
     return any(not d.startswith("cpu") for d in keras.distribution.list_devices())
 
 
+def _gpu_facts() -> tuple[str, tuple[int, int]]:
+    """Name and compute capability of the first accelerator; (8, 0) where it has no such thing."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        details = tf.config.experimental.get_device_details(
+            tf.config.list_physical_devices("GPU")[0]
+        )
+        return details.get("device_name", "GPU"), details.get("compute_capability", (8, 0))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        gpu = jax.devices()[0]
+        major, minor = str(getattr(gpu, "compute_capability", "8.0")).split(".")
+        return gpu.device_kind, (int(major), int(minor))
+    return keras.distribution.list_devices()[0], (8, 0)
+
+
 def resolve_precision(precision: Precision) -> Literal["float32", "bfloat16"]:
-    """Settle "auto": bfloat16 where the hardware multiplies it (any accelerator, CPUs with
-    AVX512-BF16 or AMX), else float32."""
+    """Settle "auto": bfloat16 where the hardware multiplies it, else float32.
+
+    That is on NVIDIA GPUs of compute capability 8.0 or more, other accelerators, and under
+    TensorFlow on CPUs with AVX512-BF16 or AMX.
+    """
     if precision != "auto":
         return precision
-    flags = _cpu_facts().get("flags", "").split()
-    return "bfloat16" if has_gpu() or {"avx512_bf16", "amx_bf16"} & set(flags) else "float32"
+    if has_gpu():
+        fast = _gpu_facts()[1] >= (8, 0)
+    else:
+        flags = _cpu_facts().get("flags", "").split()
+        fast = on_tensorflow_cpu() and bool({"avx512_bf16", "amx_bf16"} & set(flags))
+    return "bfloat16" if fast else "float32"
 
 
-def _tensorflow_cpu() -> bool:
+def on_tensorflow_cpu() -> bool:
+    """Whether Keras trains through TensorFlow, and on the processor."""
     return keras.backend.backend() == "tensorflow" and not has_gpu()
 
 
@@ -71,7 +96,7 @@ def training_precision(precision: Literal["float32", "bfloat16"]) -> Iterator[No
     """
     if precision == "float32":
         yield
-    elif _tensorflow_cpu():
+    elif on_tensorflow_cpu():
         import tensorflow as tf
 
         rewrite = "auto_mixed_precision_onednn_bfloat16"
@@ -100,7 +125,7 @@ def fused_batch_norm(model: keras.Model) -> Iterator[None]:
     average, as PyTorch does. Does nothing on other backends and on GPUs.
     """
     norms = [layer for layer in model.layers if type(layer) is keras.layers.BatchNormalization]
-    if not _tensorflow_cpu():
+    if not on_tensorflow_cpu():
         norms = []
     for layer in norms:
         layer.call = functools.partial(_fused_call, layer)

@@ -31,9 +31,15 @@ def unknown(kind: str, received: object, known: Iterable[str]) -> str:
 
 @contextlib.contextmanager
 def exit_on_error(command: str) -> Iterator[None]:
-    """Turn the errors above into one line on stderr and their exit code; bugs keep a traceback."""
+    """Turn the errors above into one line on stderr and their exit code; bugs keep a traceback.
+
+    So does the system's refusal of a file (a full disk, a missing permission): exit code 1.
+    """
     try:
         yield
-    except KerasResNetError as error:
+    except (KerasResNetError, OSError) as error:
         print(f"{command}: error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        sys.exit(getattr(error, "exit_code", 1))
+    except KeyboardInterrupt:
+        print(f"{command}: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -39,7 +39,8 @@ class ConvMuon(keras.optimizers.SGD):
     g + momentum · buffer. A kernel [k, k, in, out] then moves by the orthogonal factor of that,
     scaled to norm √out, which is also the norm at which the kernel itself is held. So the learning
     rate is the share of itself that a kernel moves in one step (0.02…0.1; batch norm takes the
-    scale out again) and weight decay does nothing to it. The rest learns `sgd_ratio` times as fast.
+    scale out again), and decoupled weight decay does nothing to it. The rest learns `sgd_ratio`
+    times as fast.
     """
 
     def __init__(

@@ -126,7 +126,7 @@ def test_a_batch_norm_of_another_class_is_left_alone():
 
 
 def test_where_there_is_no_fused_kernel_nothing_changes(monkeypatch):
-    monkeypatch.setattr(device, "_tensorflow_cpu", lambda: False)
+    monkeypatch.setattr(device, "on_tensorflow_cpu", lambda: False)
     model = build_model(SPEC)
     with device.fused_batch_norm(model):
         assert not any("call" in vars(norm) for norm in norms_of(model))
@@ -145,7 +145,7 @@ def test_float32_training_changes_no_setting():
 
 @pytest.mark.parametrize("on_cpu", [True, False])
 def test_bfloat16_training_restores_every_setting_also_after_an_exception(monkeypatch, on_cpu):
-    monkeypatch.setattr(device, "_tensorflow_cpu", lambda: on_cpu)
+    monkeypatch.setattr(device, "on_tensorflow_cpu", lambda: on_cpu)
     before = settings()
     assert before == (False, "float32")
     inside = (True, "float32") if on_cpu else (False, "mixed_bfloat16")
@@ -161,17 +161,19 @@ def test_bfloat16_training_restores_every_setting_also_after_an_exception(monkey
 @pytest.mark.parametrize(
     ("asked", "flags", "gpu", "settled"),
     [
-        ("float32", "avx512_bf16", True, "float32"),
-        ("bfloat16", "", False, "bfloat16"),
-        ("auto", "avx2 avx512f", False, "float32"),
-        ("auto", "avx512f avx512_bf16", False, "bfloat16"),
-        ("auto", "amx_tile amx_bf16", False, "bfloat16"),
-        ("auto", "", True, "bfloat16"),
+        ("float32", "avx512_bf16", (9, 0), "float32"),
+        ("bfloat16", "", None, "bfloat16"),
+        ("auto", "avx2 avx512f", None, "float32"),
+        ("auto", "avx512f avx512_bf16", None, "bfloat16"),
+        ("auto", "amx_tile amx_bf16", None, "bfloat16"),
+        ("auto", "", (8, 0), "bfloat16"),
+        ("auto", "avx512_bf16", (7, 5), "float32"),
     ],
 )
 def test_auto_is_bfloat16_where_the_hardware_multiplies_it(monkeypatch, asked, flags, gpu, settled):
     monkeypatch.setattr(device, "_cpu_facts", lambda: {"flags": flags} if flags else {})
-    monkeypatch.setattr(device, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(device, "has_gpu", lambda: gpu is not None)
+    monkeypatch.setattr(device, "_gpu_facts", lambda: ("a GPU", gpu))
     assert device.resolve_precision(asked) == settled
 
 
@@ -182,4 +184,5 @@ def test_the_device_is_described_in_one_line(monkeypatch):
     monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0"])
     assert f", {device.available_cores()} cores (" in device.describe_device()
     monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0", "gpu:0", "gpu:1"])
-    assert device.describe_device().startswith("gpu:0, gpu:1 (")
+    monkeypatch.setattr(device, "_gpu_facts", lambda: ("NVIDIA H200", (9, 0)))
+    assert device.describe_device() == f"NVIDIA H200 ({keras.backend.backend()})"

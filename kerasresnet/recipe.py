@@ -1,0 +1,199 @@
+"""How a network is trained: one frozen object, one TOML file, the flags of one command.
+
+The named recipes are the files of `kerasresnet/recipes/`; the head of each says its command and
+what it reaches. A file may start from another: `base = "quick"`, then what differs.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import Field, field_validator, model_validator
+
+from kerasresnet.budget import DEFAULT_LIMIT
+from kerasresnet.errors import UsageError, unknown
+from kerasresnet.policy import parse_step, step_text
+from kerasresnet.schema import Schema
+from kerasresnet.spec import ResNetSpec
+
+# What `kerasresnet.optim` builds; listed here too, so that a wrong name needs no Keras to be told.
+OPTIMIZERS = (
+    *("sgd", "convmuon", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "adafactor", "adamax"),
+    *("ftrl", "lamb", "lion", "muon", "nadam", "schedulefreeadamw"),
+)
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NESTEROV = ("sgd", "convmuon", "muon")  # those with Nesterov's momentum
+
+
+class Recipe(Schema):
+    """How to train. `name` and `spec` say which network it is meant for, the rest how."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)] = "custom"
+    """What the run and the exported model are called."""
+    spec: ResNetSpec
+    """The network: BB2x64-BN2x100, or a name such as table1-06."""
+    max_params: Annotated[int, Field(ge=1)] = DEFAULT_LIMIT
+    """The most trainable parameters the network may have."""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    """Times that every training image is seen."""
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
+    """Images per step."""
+    val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the training images held out for validation (stratified); 0 trains on all."""
+    keep: Literal["best", "last"] = "best"
+    """Which epoch's weights the run keeps: best validation accuracy, or the last."""
+
+    optimizer: str = "sgd"
+    """sgd, convmuon, adam, adamw, rmsprop, adagrad, or another of Keras' by name."""
+    learning_rate: Positive = 0.1
+    """The highest learning rate of the schedule."""
+    momentum: Momentum = 0.9
+    """Momentum of the optimizers that have one."""
+    nesterov: bool = False
+    """Nesterov's momentum, in the optimizers that have it (sgd, convmuon, muon)."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Strength of the weight decay; see decay for its form."""
+    decay: Literal["coupled", "decoupled"] = "decoupled"
+    """Coupled adds decay x weight to the gradient (PyTorch's SGD); decoupled shrinks weights."""
+    decay_norm_and_bias: bool = False
+    """Whether batch-norm parameters and biases decay as well."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Keep an average of the weights, with this share of the past per step (0.99, say); batch
+    norm's moving statistics stay those of the weights themselves."""
+
+    schedule: Literal["constant", "cosine", "cosine_restarts", "one_cycle"] = "cosine"
+    """How the learning rate moves."""
+    schedule_step: Literal["batch", "epoch"] = "batch"
+    """When it moves: after every batch, or after every epoch (constant within)."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    """Epochs of linear warm-up, before the schedule begins."""
+    final_fraction: Fraction = 0.0
+    """The learning rate at the end, as a share of learning_rate."""
+    restart_epochs: Positive = 10.0
+    """cosine_restarts: length of the first cycle."""
+    restart_growth: Annotated[float, Field(ge=1)] = 2.0
+    """cosine_restarts: each cycle is this much longer than the one before."""
+    peak_at: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """one_cycle: where the peak stands, as a share of the training."""
+    anneal: Literal["cos", "linear"] = "cos"
+    """one_cycle: the shape of its two slopes."""
+    cycle_momentum: tuple[Momentum, Momentum] | None = None
+    """one_cycle: momentum at the peak and at both ends, such as 0.85 0.95."""
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the target spread evenly over all classes."""
+    augment: tuple[str, ...] = ("crop", "flip")
+    """Augmentations in order, such as 'crop(pad=4)' flip 'randaugment(n=2, m=9)'."""
+    augment_on: Literal["pipeline", "device"] = "pipeline"
+    """Where augmentation runs: in tf.data on the CPU, or inside the training step."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the training; auto takes bfloat16 where the hardware multiplies it."""
+
+    @field_validator("optimizer", mode="before")
+    @classmethod
+    def _known_optimizer(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.lower() not in OPTIMIZERS:
+            raise ValueError(unknown("optimizer", value, OPTIMIZERS))
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("augment")
+    @classmethod
+    def _canonical_steps(cls, steps: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(step_text(parse_step(step)) for step in steps)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.keep == "best" and not self.val_fraction:
+            raise ValueError(
+                "keep 'best' needs a validation slice, and val_fraction is 0; hold images out "
+                "(val_fraction = 0.1), or keep 'last'"
+            )
+        if self.cycle_momentum and self.schedule != "one_cycle":
+            raise ValueError(
+                f"cycle_momentum belongs to schedule 'one_cycle', received schedule "
+                f"{self.schedule!r}; leave one of them out"
+            )
+        if self.cycle_momentum and self.cycle_momentum[0] > self.cycle_momentum[1]:
+            raise ValueError(
+                "cycle_momentum is the momentum at the peak, then the higher one at both ends, "
+                f"received {list(self.cycle_momentum)}; turn them round"
+            )
+        if self.schedule == "one_cycle" and self.schedule_step == "epoch":
+            raise ValueError("schedule 'one_cycle' moves every batch; use schedule_step 'batch'")
+        if self.augment_on == "device" and "flip(alternating=true)" in self.augment:
+            raise ValueError(
+                "flip(alternating=true) must know which image it sees, and augment_on 'device' "
+                "does not; use a plain flip there, or augment_on 'pipeline'"
+            )
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs must be below the {self.epochs} epochs, received "
+                f"{self.warmup_epochs:g}"
+            )
+        return self
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """The named recipes: `quick` first, then by name."""
+        stems = [f.name.removesuffix(".toml") for f in _RECIPES.iterdir() if f.suffix == ".toml"]
+        return sorted(stems, key=lambda name: (name != "quick", name))
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """The recipe of that name in `kerasresnet/recipes/`. Raises `UsageError` if unknown."""
+        if name not in cls.names():
+            raise UsageError(unknown("recipe", name, cls.names()))
+        return cls.from_toml(_RECIPES / f"{name}.toml")
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> Self:
+        """A named recipe, or a TOML file where the argument looks like a path."""
+        path = Path(name_or_path)
+        if path.suffix != ".toml" and path.name == str(name_or_path):
+            return cls.named(str(name_or_path))
+        return cls.from_toml(path)
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Self:
+        """Read a recipe from a TOML file. Raises `UsageError` that names file and mistake."""
+        return cls._from_toml(Path(path), seen=())
+
+    @classmethod
+    def _from_toml(cls, path: Path, seen: tuple[Path, ...]) -> Self:
+        try:
+            fields = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"cannot read recipe {path}: {getattr(error, 'strerror', None) or error}; give a "
+                f"TOML file, or one of {', '.join(cls.names())}"
+            ) from None
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"recipe {path} is not valid TOML: {error}") from None
+        try:
+            base = fields.pop("base", None)
+            if base is None:
+                return cls(**{"name": path.stem, **fields})
+            if path in seen:
+                raise UsageError(f"base {base!r} leads back to itself")
+            named = _RECIPES / f"{base}.toml"
+            start = named if named.is_file() else path.parent / str(base)
+            return cls._from_toml(start, (*seen, path)).replace(**{"name": path.stem, **fields})
+        except UsageError as error:
+            raise UsageError(f"recipe {path.name}: {error}") from None
+
+    def to_toml(self) -> str:
+        """The whole recipe as TOML; `from_toml` of it gives an equal recipe back."""
+        fields = {name: value for name, value in dict(self).items() if value is not None}
+        fields["spec"] = self.spec.to_text()
+        return tomli_w.dumps(fields)
+
+
+_RECIPES = Path(str(resources.files("kerasresnet.recipes")))

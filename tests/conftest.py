@@ -1,0 +1,61 @@
+"""Shared by all tests: a quiet TensorFlow, and one small finished run."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+from hypothesis import settings
+
+from kerasresnet.recipe import Recipe
+
+# Properties hold or they do not; how long a loaded machine takes says nothing.
+settings.register_profile("kerasresnet", deadline=None)
+settings.load_profile("kerasresnet")
+
+TINY = {
+    "name": "tiny",
+    "spec": "stem8s2-BB1x8-BN1x4",
+    "epochs": 3,
+    "batch_size": 64,
+    "learning_rate": 0.05,
+    "nesterov": True,
+    "schedule": "one_cycle",
+    "precision": "float32",
+}
+
+
+@pytest.fixture(scope="session")
+def digits():
+    from kerasresnet.data import load_data
+
+    return load_data("digits")
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe():
+    return Recipe(**TINY)
+
+
+@pytest.fixture
+def make_run(tmp_path, digits):
+    """A function that starts an empty run directory for a recipe on the digits."""
+    from kerasresnet.run import Run
+
+    def make(recipe, name="run"):
+        facts = {"name": recipe.name, "data": "digits", "seed": 0, "labels": list(digits.labels)}
+        return Run.create(tmp_path / name, recipe, facts)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, tiny_recipe, digits):
+    """A run of the tiny recipe on the digits, trained to its end."""
+    from kerasresnet.fit import train_run
+    from kerasresnet.run import Run
+
+    facts = {"name": "tiny", "data": "digits", "seed": 0, "labels": list(digits.labels)}
+    run = Run.create(tmp_path_factory.mktemp("runs") / "tiny", tiny_recipe, facts)
+    train_run(run, tiny_recipe, digits, seed=0)
+    return run
