@@ -2,6 +2,7 @@
 
 python benchmarks/augment.py                            everything that is installed, minutes
 python benchmarks/augment.py --rounds 3 --seconds 0.3   a quick look
+python benchmarks/augment.py --out benchmarks/augment.json   what the README's table is made of
 
 All contestants take turns, round after round, on the same real images and the same cores; printed
 are medians over the rounds. Ours, Keras' and keras-aug's layers run in tf.data with as many threads
@@ -12,6 +13,7 @@ images anywhere. torchvision and keras-aug are left out, with a message, where t
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import multiprocessing
 import os
@@ -54,6 +56,8 @@ class Options:
     """Processor cores that everything may use."""
     steps: int = 60
     """Training steps for the share of time spent waiting; 0 leaves that out."""
+    out: Path | None = None
+    """A JSON file for the rates of every round."""
 
 
 def pipeline(images: np.ndarray, options: Options, augment, *, by_image: bool = False) -> Measure:
@@ -253,16 +257,43 @@ def main() -> None:
     rates = run_rounds(contestants(data.x_train, options), options)
     print_rates(rates)
     print_goals(rates)
-    if options.steps:
-        print()
-        for steps in (None, ["crop", "flip", "randaugment"]):
-            share, rate = waiting_share(data.x_train, data.y_train, steps, options.steps)
-            words = "its own augmentation" if steps is None else ", ".join(steps)
-            verdict = "yes" if share < 0.02 else "NO"
-            print(
-                f"{verdict:3} quick recipe, {words}: waits {share:.2%} of the step time "
-                f"(goal: below 2 %), {rate:,.0f} images a second"
-            )
+    waiting = {}
+    for steps in (None, ["crop", "flip", "randaugment"]) if options.steps else ():
+        share, rate = waiting_share(data.x_train, data.y_train, steps, options.steps)
+        words = "its own augmentation" if steps is None else ", ".join(steps)
+        waiting[words] = share
+        verdict = "yes" if share < 0.02 else "NO"
+        print(
+            f"\n{verdict:3} quick recipe, {words}: waits {share:.2%} of the step time "
+            f"(goal: below 2 %), {rate:,.0f} images a second"
+        )
+    if options.out:
+        write_results(options, rates, waiting)
+
+
+def write_results(
+    options: Options, rates: dict[str, list[float]], waiting: dict[str, float]
+) -> None:
+    """Everything measured, with the machine and the versions, as JSON at `options.out`."""
+    from kerasresnet.device import describe_device
+    from kerasresnet.run import versions, write_json
+
+    peers = {
+        package: importlib.metadata.version(package)
+        for package in ("torch", "torchvision", "keras-aug", "pillow")
+        if importlib.util.find_spec(package.replace("-", "_").replace("pillow", "PIL"))
+    }
+    measured = {
+        "device": describe_device(),
+        "batch_size": options.batch_size,
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "ours": OURS,
+        "rates": {name: [round(rate, 1) for rate in values] for name, values in rates.items()},
+        "waiting": max(waiting.values(), default=None),
+        "versions": versions() | peers,
+    }
+    write_json(options.out, measured)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,36 @@
+"""A model whose training step augments its own batch, on the accelerator that it trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class AugmentedModel(keras.Model):
+    """`network`, trained on what `augmentation` makes of every batch; the same in all else.
+
+    `augmentation(images, labels, seed)` is stateless; its seed comes from `seed` and the
+    optimizer's step, so a restored optimizer goes on with the batches that an unbroken run would
+    have seen. What is saved, evaluated and exported is `network`, which knows nothing of this.
+    """
+
+    def __init__(self, network: keras.Model, augmentation: Callable, seed: int) -> None:
+        super().__init__(name="augmented")
+        self.network = network
+        self._augmentation = augmentation
+        self._seed = seed
+        self.built = True  # all variables are the network's, and exist
+
+    def call(self, images: Any, training: bool | None = None) -> Any:
+        return self.network(images, training=training)
+
+    def train_step(self, *arguments: Any) -> Any:
+        """Keras' own step on an augmented batch: (data) on TensorFlow, (state, data) on JAX."""
+        *state, (images, labels) = arguments
+        # JAX passes every variable as an argument; the first of the optimizer's is its step.
+        step = state[0][2][0] if state else self.optimizer.iterations
+        seed = ops.stack([ops.cast(self._seed, "int32"), ops.cast(step, "int32")])
+        return super().train_step(*state, self._augmentation(images, labels, seed))

@@ -1,0 +1,120 @@
+"""The flags of `python -m kerasresnet.fit`: a recipe's own fields, and where things come from.
+
+The recipe is the one definition: a field added there is a flag here, with its help and its checks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from kerasresnet.errors import UsageError
+from kerasresnet.recipe import Recipe
+from kerasresnet.spec import ResNetSpec
+
+# The recipe for each data set, where none is named.
+DEFAULT_RECIPES = {"cifar10": "quick", "digits": "digits"}
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Train a residual network, evaluate it once on the test set, export it for serving."""
+
+    training: tyro.conf.OmitArgPrefixes[Recipe]
+    recipe: Annotated[str, tyro.conf.arg(metavar="NAME|FILE")] = "quick"
+    """Where the training options start from: a named recipe (quick, digits, table1-01 …
+    table1-12) or a TOML file."""
+    data: Literal["cifar10", "digits"] = "cifar10"
+    """cifar10 is fetched at first use; digits needs no network."""
+    data_dir: Path | None = None
+    """Where TFDS keeps data sets (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)."""
+    seed: int = 0
+    """Seed of weights, split, order and augmentation."""
+    run_dir: Path | None = None
+    """Where the run goes (default: runs/<time>-<name>)."""
+    resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN_DIR")] = None
+    """Go on with an interrupted run; everything else comes from the run."""
+    export_dir: Path = Path("saved_models")
+    """Where the exported model goes: <export-dir>/<name>/<version>/."""
+    export: bool = True
+    """Whether to export the trained model."""
+    verbose: bool = False
+    """Show TensorFlow's own start-up messages."""
+
+
+def parse_fit_options(arguments: list[str] | None = None) -> FitOptions:
+    """Read the command line. Raises `UsageError`, or exits as tyro does for --help."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    data = _value_of("--data", arguments) or "cifar10"
+    recipe = _value_of("--recipe", arguments) or DEFAULT_RECIPES.get(data, "quick")
+    default = FitOptions(training=Recipe.load(recipe), recipe=recipe)
+    options = parse(FitOptions, arguments, default=default, prog="python -m kerasresnet.fit")
+    if options.resume:
+        _refuse_with_resume(arguments)
+    if not 0 <= options.seed < 2**31:
+        raise UsageError(f"a seed is a number from 0 to {2**31 - 1}, received {options.seed}")
+    if options.training != default.training and options.training.name == default.training.name:
+        # What is trained is no longer the named recipe, and must not be published as it.
+        return replace(options, training=options.training.replace(name="custom"))
+    return options
+
+
+def parse(kind: type, arguments: list[str] | None, *, prog: str, default=None):
+    """tyro over `kind`, with specs written as text and mistakes told as `UsageError`."""
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def _spec(info: tyro.constructors.PrimitiveTypeInfo):
+        if info.type is not ResNetSpec:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="SPEC",
+            instance_from_str=lambda texts: ResNetSpec.from_text(texts[0]),
+            is_instance=lambda value: isinstance(value, ResNetSpec),
+            str_from_instance=lambda spec: [spec.to_text()],
+        )
+
+    settings = {} if default is None else {"default": default}
+    boxes = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(boxes):
+            return tyro.cli(kind, args=arguments, prog=prog, registry=registry, **settings)
+    except SystemExit as stop:
+        if stop.code:
+            raise UsageError(f"{_first_sentence(boxes.getvalue())} (see {prog} --help)") from None
+        raise
+
+
+def _first_sentence(boxed: str) -> str:
+    """What tyro says in the first part of its first box, as one line."""
+    lines = [line.strip("│╭╮╰╯ ").strip() for line in boxed.splitlines()[1:]]
+    rule = next((i for i, line in enumerate(lines) if set(line) <= {"─"}), len(lines))
+    return " ".join(lines[:rule]).removeprefix("Error parsing training: ")
+
+
+def _value_of(flag: str, arguments: list[str]) -> str | None:
+    """The value given to `flag`, needed before the flags can be parsed at all."""
+    for i, argument in enumerate(arguments):
+        if argument == flag and i + 1 < len(arguments):
+            return arguments[i + 1]
+        if argument.startswith(flag + "="):
+            return argument.removeprefix(flag + "=")
+    return None
+
+
+def _refuse_with_resume(arguments: list[str]) -> None:
+    """Raises `UsageError` where a flag beside --resume would change what the run was asked for."""
+    allowed = ("--resume", "--data-dir", "--verbose", "--no-verbose", "--export", "--no-export")
+    typed = [a.split("=")[0].replace("_", "-") for a in arguments if a.startswith("--")]
+    changing = [flag for flag in typed if flag not in (*allowed, "--export-dir")]
+    if changing:
+        raise UsageError(
+            f"--resume takes its settings from the run; leave out {', '.join(changing)}"
+        )

@@ -1,0 +1,82 @@
+"""Augmentation inside the training step: same policy, same seeds, nothing of it kept."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from kerasresnet.augmented_model import AugmentedModel
+
+TRAIN = """
+import sys
+sys.modules["tensorflow"] = None  # importing it would now fail
+from pathlib import Path
+import numpy as np
+from kerasresnet.data import ImageData
+from kerasresnet.fit import train_run
+from kerasresnet.recipe import Recipe
+from kerasresnet.run import Run
+rng = np.random.default_rng(0)
+labels = np.arange(160, dtype="int32") % 4
+images = rng.integers(0, 64, (160, 8, 8, 3), dtype=np.uint8) + (48 * labels).astype("uint8")[:, None, None, None]
+data = ImageData("made", images, labels, images, labels, tuple("abcd"), "made here")
+recipe = Recipe(spec="BB1x4-classes4-in8x8x3", epochs=6, batch_size=16, learning_rate=0.05,
+                augment=["crop(pad=1)", "flip", "randaugment(n=1)", "mixup"], augment_on="device")
+run = Run.create(Path(sys.argv[1]), recipe, {"seed": 0})
+results = train_run(run, recipe, data)
+assert results["test"]["accuracy"] > 0.5, results["test"]
+"""  # noqa: E501
+
+
+def recording(seen):
+    def augment(images, labels, seed):
+        seen.append(seed)
+        return images, labels
+
+    return augment
+
+
+def test_every_step_has_a_seed_of_its_own_and_a_restored_optimizer_goes_on():
+    seen = []
+    inputs = keras.Input((2, 2, 3), dtype="uint8")
+    network = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
+    images, labels = np.zeros((8, 2, 2, 3), "uint8"), np.eye(2, dtype="float32")[np.arange(8) % 2]
+
+    def train(steps_before):
+        model = AugmentedModel(network, recording(seen), seed=7)
+        model.compile("sgd", "mse", run_eagerly=True)
+        model.optimizer.build(model.trainable_variables)
+        model.optimizer.iterations.assign(steps_before)
+        model.fit(images, labels, batch_size=4, shuffle=False, verbose=0)
+        return [tuple(np.array(seed).tolist()) for seed in seen]
+
+    assert train(0) == [(7, 0), (7, 1)]
+    assert train(2)[2:] == [(7, 2), (7, 3)]
+
+
+def test_evaluation_and_prediction_are_the_networks_own():
+    def never(images, labels, seed):
+        raise AssertionError("augmented outside training")
+
+    inputs = keras.Input((2, 2, 3), dtype="uint8")
+    network = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
+    model = AugmentedModel(network, never, seed=0)
+    model.compile("sgd", "mse", run_eagerly=True)
+    images = np.arange(24, dtype="uint8").reshape(2, 2, 2, 3)
+    model.evaluate(images, np.zeros((2, 2)), verbose=0)
+    expected = network.predict(images, verbose=0)
+    np.testing.assert_array_equal(model.predict(images, verbose=0), expected)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax")
+def test_on_jax_it_trains_from_arrays_and_tensorflow_is_never_imported(tmp_path):
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    command = [sys.executable, "-c", TRAIN, str(tmp_path / "run")]
+    result = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stderr[-2000:]

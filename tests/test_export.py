@@ -1,0 +1,174 @@
+"""What is exported equals the model, is published whole or not at all, and refuses bad input."""
+
+import json
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from kerasresnet import export
+from kerasresnet.errors import KerasResNetError, UsageError
+from kerasresnet.export import export_saved_model
+
+
+@pytest.fixture(scope="module")
+def exported(finished_run, tmp_path_factory):
+    return export_saved_model(finished_run, tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture(scope="module")
+def signature(exported):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(exported))
+    serve = loaded.signatures["serving_default"]
+    serve.loaded = loaded
+    return serve
+
+
+def test_it_gives_the_probabilities_ids_and_labels_of_the_model(signature, finished_run, digits):
+    import keras
+    import tensorflow as tf
+
+    images = digits.x_test[:50]
+    logits = keras.saving.load_model(finished_run.model_path).predict(images, verbose=0)
+    served = signature(images=tf.constant(images))
+    np.testing.assert_allclose(served["probabilities"], tf.nn.softmax(logits), atol=1e-5)
+    ids = served["class_id"].numpy()
+    np.testing.assert_array_equal(ids, logits.argmax(axis=1))
+    assert [name.decode() for name in served["label"].numpy()] == [digits.labels[i] for i in ids]
+
+
+def test_it_loads_where_neither_keras_nor_this_package_is_imported(exported):
+    code = (
+        "import sys, tensorflow as tf\n"
+        f"loaded = tf.saved_model.load({str(exported)!r})\n"
+        "images = tf.zeros([3, 32, 32, 3], tf.uint8)\n"
+        "served = loaded.signatures['serving_default'](images=images)\n"
+        "assert served['probabilities'].shape == (3, 10)\n"
+        "assert 'kerasresnet' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_variables_are_stored_once(exported, finished_run):
+    import keras
+    import tensorflow as tf
+
+    stored = tf.train.list_variables(str(exported / "variables" / "variables"))
+    held = sum(int(np.prod(shape)) for name, shape in stored if name.endswith("VARIABLE_VALUE"))
+    assert held == keras.saving.load_model(finished_run.model_path).count_params()
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 3), (1, 28, 28, 3), (1, 32, 32, 1)])
+def test_a_wrong_shape_is_refused_where_nobody_checks_it_before(exported, shape):
+    # As TF Serving runs it: a session that feeds the tensor by name.
+    import tensorflow as tf
+
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        loaded = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(exported))
+        signature = loaded.signature_def["serving_default"]
+        run = _callable(session, signature)
+        assert run(np.zeros((2, 32, 32, 3), np.uint8))[0].shape == (2, 10)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="compatible"):
+            run(np.zeros(shape, np.uint8))
+
+
+def _callable(session, signature):
+    from tensorflow.core.protobuf import config_pb2
+
+    options = config_pb2.CallableOptions()
+    options.feed.append(signature.inputs["images"].name)
+    options.fetch.append(signature.outputs["probabilities"].name)
+    return session._make_callable_from_options(options)
+
+
+def test_an_export_is_not_measured_on_data_with_other_classes(exported, monkeypatch, digits):
+    import dataclasses
+
+    import kerasresnet.data
+    from kerasresnet.evaluate import EvaluateOptions, evaluate_path
+
+    other = dataclasses.replace(digits, name="other", labels=tuple("abcdefghij"))
+    monkeypatch.setattr(kerasresnet.data, "load_data", lambda *args, **settings: other)
+    with pytest.raises(UsageError, match="which other does not have; choose another --data"):
+        evaluate_path(EvaluateOptions(exported))
+
+
+def test_the_next_free_version_is_taken_and_none_overwritten(finished_run, tmp_path):
+    assert export_saved_model(finished_run, tmp_path) == tmp_path / "tiny" / "1"
+    assert export_saved_model(finished_run, tmp_path, version=7) == tmp_path / "tiny" / "7"
+    assert export_saved_model(finished_run, tmp_path) == tmp_path / "tiny" / "8"
+    with pytest.raises(UsageError, match="never overwritten"):
+        export_saved_model(finished_run, tmp_path, version=7)
+
+
+def test_parallel_exports_to_one_name_all_arrive(tmp_path):
+    home = tmp_path / "model"
+    folders = [home / f".tmp-{i}" for i in range(8)]
+    for i, folder in enumerate(folders):
+        folder.mkdir(parents=True)
+        (folder / "saved_model.pb").write_text(str(i))
+    threads = [
+        threading.Thread(target=export._publish, args=(folder, home, None)) for folder in folders
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    published = {path.name: (path / "saved_model.pb").read_text() for path in home.iterdir()}
+    assert set(published) == {str(i) for i in range(1, 9)}
+    assert set(published.values()) == {str(i) for i in range(8)}
+
+
+def test_an_export_that_differs_from_the_model_is_not_published(
+    finished_run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(export, "TOLERANCE", float("nan"))
+    with pytest.raises(KerasResNetError, match="nothing was published"):
+        export_saved_model(finished_run, tmp_path)
+    assert not list((tmp_path / "tiny").iterdir())
+
+
+def test_a_plain_model_exports_with_its_labels(tmp_path, tiny_recipe):
+    from kerasresnet.model import build_model
+
+    model = build_model(tiny_recipe.spec)
+    with pytest.raises(UsageError, match="10 classes, and 2 labels"):
+        export_saved_model(model, tmp_path, labels=["a", "b"])
+    assert export_saved_model(model, tmp_path, name="plain") == tmp_path / "plain" / "1"
+
+
+def test_evaluation_agrees_for_run_keras_file_and_saved_model(finished_run, exported):
+    from kerasresnet.evaluate import EvaluateOptions, evaluate_path
+
+    expected = finished_run.results["test"]
+    for path in (finished_run.path, finished_run.model_path, exported):
+        metrics = evaluate_path(EvaluateOptions(path, data="digits"))
+        assert metrics["accuracy"] == pytest.approx(expected["accuracy"], abs=0.003)
+        assert metrics["loss"] == pytest.approx(expected["loss"], abs=1e-3)
+        assert set(metrics["per_class"]) == set(expected["per_class"])
+
+
+def evaluate(*arguments):
+    command = [sys.executable, "-m", "kerasresnet.evaluate", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_evaluate_prints_json_alone(finished_run):
+    result = evaluate(finished_run.path, "--json")
+    assert result.returncode == 0, result.stderr
+    metrics = json.loads(result.stdout)
+    assert metrics["data"] == "digits" and metrics["images"] == 360
+    assert sum(map(sum, metrics["confusion"])) == 360
+
+
+def test_evaluate_refuses_what_is_no_model_in_one_line(tmp_path):
+    (tmp_path / "broken.keras").write_text("nothing")
+    for path, code in ((tmp_path, 2), (tmp_path / "none", 2), (tmp_path / "broken.keras", 1)):
+        result = evaluate(path)
+        assert result.returncode == code
+        assert len(result.stderr.strip().splitlines()) == 1
+        assert "kerasresnet.evaluate: error: " in result.stderr

@@ -1,0 +1,302 @@
+"""A run trains, writes everything down, survives interruption, and says what went wrong."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from kerasresnet.errors import KerasResNetError, UsageError
+from kerasresnet.recipe import Recipe
+from kerasresnet.run import Run, read_json
+
+FIT = [sys.executable, "-m", "kerasresnet.fit"]
+
+
+def fit(*arguments, cwd):
+    return subprocess.run(
+        [*FIT, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def weights_of(run):
+    import keras
+
+    return keras.saving.load_model(run.model_path, compile=False).get_weights()
+
+
+def test_a_run_holds_all_that_its_docstring_names(finished_run):
+    names = {path.name for path in finished_run.path.iterdir()}
+    assert names == {
+        "run.json",
+        "recipe.toml",
+        "metrics.csv",
+        "metrics.json",
+        "tensorboard",
+        "state-0003.weights.h5",
+        "model.keras",
+        "curves.png",
+        "confusion.png",
+        "results.json",
+    }
+    assert finished_run.facts["status"] == "finished"
+
+
+def test_results_say_how_the_accuracy_was_measured(finished_run, tiny_recipe, digits):
+    results = finished_run.results
+    assert results["images"] == {"train": 1293, "val": 144, "test": len(digits.x_test)}
+    assert results["test"]["images"] == len(digits.x_test)
+    assert [row["epoch"] for row in results["epochs"]] == [1, 2, 3]
+    assert Recipe(**results["recipe"]) == tiny_recipe
+    assert np.trace(results["test"]["confusion"]) == round(
+        results["test"]["accuracy"] * len(digits.x_test)
+    )
+
+
+def test_csv_holds_the_same_epochs_as_json(finished_run):
+    header, *lines = (finished_run.path / "metrics.csv").read_text().splitlines()
+    rows = [
+        dict(zip(header.split(","), map(float, line.split(",")), strict=True)) for line in lines
+    ]
+    assert rows == finished_run.metrics
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_interrupted_and_resumed_equals_one_go(ema, tiny_recipe, digits, make_run, monkeypatch):
+    from kerasresnet import callbacks
+    from kerasresnet.fit import train_run
+
+    recipe = tiny_recipe.replace(ema=ema, keep="last", optimizer="convmuon", weight_decay=1e-3)
+    whole, broken = make_run(recipe, "whole"), make_run(recipe, "broken")
+    expected = train_run(whole, recipe, digits)
+
+    def interrupt(self, epoch, logs=None):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(callbacks.StopOnNaN, "on_epoch_begin", interrupt)
+        train_run(broken, recipe, digits)
+    assert len(broken.metrics) == 2 and broken.last_state()[0] == 2
+    results = train_run(Run.open(broken.path), recipe, digits)
+    for ours, theirs in zip(weights_of(broken), weights_of(whole), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-4)
+    for ours, theirs in zip(results["epochs"], expected["epochs"], strict=True):
+        assert ours["learning_rate"] == theirs["learning_rate"]
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-3)
+
+
+@pytest.mark.parametrize("keep, kept_value", [("best", 2.0), ("last", 3.0)])
+def test_keep_says_which_epochs_weights_stay(keep, kept_value, tiny_recipe, make_run):
+    import keras
+
+    from kerasresnet.callbacks import RunWriter
+
+    run = make_run(tiny_recipe)
+    network, kept = (keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]) for _ in "ab")
+    network.compile("sgd", "mse")
+    writer = RunWriter(run, network, kept, keep=keep)
+    writer.set_model(network)
+    for epoch, val_accuracy in enumerate((0.5, 0.7, 0.6)):
+        network.set_weights([np.full((1, 1), epoch + 1.0), np.zeros(1)])
+        writer.on_epoch_begin(epoch)
+        writer.on_epoch_end(epoch, {"loss": 1.0, "val_accuracy": val_accuracy})
+    assert weights_of(run)[0].item() == kept_value
+    assert run.last_state()[0] == 3
+
+
+def test_what_is_kept_loads_with_keras_alone(finished_run):
+    code = (
+        "import sys, keras\n"
+        f"model = keras.saving.load_model({str(finished_run.model_path)!r})\n"
+        "assert getattr(model, 'optimizer', None) is None\n"
+        "assert model.dtype_policy.name == 'float32'\n"
+        "assert 'kerasresnet' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_averaged_weights_swap_in_the_averages_and_back_to_the_bit(tiny_recipe, digits):
+    import keras
+
+    from kerasresnet.callbacks import AveragedWeights
+    from kerasresnet.fit import compile_model
+    from kerasresnet.model import build_model
+
+    model = build_model(tiny_recipe.spec)
+    compile_model(model, tiny_recipe.replace(ema=0.9), 640)
+    labels = keras.utils.to_categorical(digits.y_train[:128], 10)
+    for _ in range(2):
+        model.train_on_batch(digits.x_train[:128], labels)
+    before = [np.array(w) for w in model.trainable_weights]
+    averages = [np.array(a) for a in model.optimizer._model_variables_moving_average]
+    assert any((a != b).any() for a, b in zip(averages, before, strict=True))
+    callback = AveragedWeights()
+    callback.set_model(model)
+    with callback.in_model():
+        for weight, average in zip(model.trainable_weights, averages, strict=True):
+            np.testing.assert_array_equal(np.array(weight), average)
+    for weight, held in zip(model.trainable_weights, before, strict=True):
+        np.testing.assert_array_equal(np.array(weight), held)
+
+
+def test_a_run_stopped_after_its_last_epoch_is_finished_by_resuming(
+    tiny_recipe, digits, make_run, monkeypatch
+):
+    from kerasresnet import fit as fit_module
+
+    recipe = tiny_recipe.replace(epochs=1, spec="stem4s4-BB1x4")
+    run = make_run(recipe)
+
+    def interrupt(run, data):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(fit_module, "measure_kept_model", interrupt)
+        fit_module.train_run(run, recipe, digits)
+    results = fit_module.train_run(run, recipe, digits)
+    assert results["test"]["images"] == 360 and len(results["epochs"]) == 1
+
+
+def test_nobody_else_trains_a_run_that_is_being_trained(finished_run):
+    with finished_run.locked(), pytest.raises(UsageError, match="by another process"):  # noqa: SIM117
+        with finished_run.locked():
+            pass
+    with finished_run.locked():
+        pass
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adagrad"])
+def test_quick_takes_an_optimizer_without_nesterov_momentum(optimizer):
+    from kerasresnet.fit import compile_model
+    from kerasresnet.model import build_model
+
+    recipe = Recipe.named("quick").replace(optimizer=optimizer)
+    model = build_model(recipe.spec)
+    compile_model(model, recipe, 49_000)
+    assert type(model.optimizer).__name__.lower() == f"recipe{optimizer}"
+
+
+def test_a_changed_recipe_is_not_published_under_its_name():
+    from kerasresnet.options import parse_fit_options
+
+    assert parse_fit_options([]).training.name == "quick"
+    assert parse_fit_options(["--seed", "3"]).training.name == "quick"
+    assert parse_fit_options(["--epochs", "3"]).training.name == "custom"
+    assert parse_fit_options(["--epochs", "3", "--name", "mine"]).training.name == "mine"
+
+
+def test_nan_loss_ends_the_run_and_says_what_to_try(tiny_recipe, digits, make_run):
+    from kerasresnet.fit import train_run
+
+    recipe = tiny_recipe.replace(learning_rate=1e30, optimizer="sgd")
+    with pytest.raises(KerasResNetError, match=r"loss became .* epoch 1, step .*--learning-rate"):
+        train_run(make_run(recipe), recipe, digits)
+
+
+def test_budget_callback_counts_what_keras_trains(tiny_recipe):
+    from kerasresnet.budget import count_parameters
+    from kerasresnet.callbacks import ParameterBudget
+    from kerasresnet.model import build_model
+
+    count = count_parameters(tiny_recipe.spec)
+    for limit, fits in ((count, True), (count - 1, False)):
+        callback = ParameterBudget(limit)
+        callback.set_model(build_model(tiny_recipe.spec))
+        if fits:
+            callback.on_train_begin()
+        else:
+            with pytest.raises(UsageError, match=f"{count:,} trainable parameters, 1 over"):
+                callback.on_train_begin()
+
+
+BAD = {
+    "--spec XX2x64": "unknown block type 'XX'",
+    "--spec BB0x64": "greater than or equal to 1, received 0",
+    "--spec BB2x-64": "cannot read 'BB2x'",
+    "--spec BB2x64k4": "a kernel must be odd",
+    "--spec BB1x4-BB1x4-BB1x4-BB1x4-BB1x4-BB1x4-BB1x4": "would pool below 1x1",
+    "--spec BB2x512-BB2x512": "over the limit of 5,000,000",
+    "--spec BB2x64 --max-params 1000": "over the limit of 1,000",
+    "--recipe quack": "unknown recipe 'quack': did you mean 'quick'",
+    "--recipe broken.toml": "broken.toml is not valid TOML",
+    "--recipe missing.toml": "cannot read recipe missing.toml",
+    "--optimizer sdg": "did you mean 'sgd'",
+    "--data mnist": "'mnist'",
+    "--no-such-flag": "--no-such-flag",
+    "--epochs 0": "received 0",
+    "--epochs many": "many",
+    "--resume .": "is no run directory",
+    "--resume nowhere": "does not exist",
+    "--augment flop": "'flop'",
+    "--learning-rate nan": "nan",
+    "--data digits --spec BB1x8-in28x28x1": "write BB1x8",
+    "--data digits --spec BB1x8-classes7": "digits has images of 32x32x3 in 10 classes",
+    "--data digits --val-fraction 0.001": "fewer than its 10 classes",
+    "--data digits --seed -1": "received -1",
+    "--data digits --cycle-momentum 0.9 1.0": "less than 1",
+    "--resume . --epochs 12": "leave out --epochs",
+    "--data digits --batch-size 5000": "not one batch of 5,000",
+}
+
+
+@pytest.mark.parametrize("flags", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(flags, tmp_path):
+    (tmp_path / "broken.toml").write_text("epochs = = 3")
+    result = fit(*flags.split(), cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("kerasresnet.fit: error: ")
+    assert BAD[flags] in lines[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.toml"]
+
+
+def test_ctrl_c_says_how_to_go_on_and_resume_finishes(tmp_path):
+    flags = ["--data", "digits", "--run-dir", "run", "--epochs", "200", "--no-export"]
+    flags += ["--spec", "stem4s4-BB1x4"]
+    process = subprocess.Popen([*FIT, *flags], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    run = tmp_path / "run"
+    deadline = time.monotonic() + 120
+    while not list(run.glob("state-*.weights.h5")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume run" in errors and "Traceback" not in errors
+    assert read_json(run / "run.json")["status"] == "interrupted"
+    recipe = Recipe.from_toml(run / "recipe.toml")
+    done = len(Run.open(run).metrics)
+    # What is left of 200 epochs would test nothing more: end the recipe two epochs on.
+    (run / "recipe.toml").write_text(recipe.replace(epochs=done + 2).to_toml())
+    result = fit("--resume", "run", "--no-export", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert [row["epoch"] for row in Run.open(run).metrics] == list(range(1, done + 3))
+    again = fit("--resume", "run", cwd=tmp_path)
+    assert again.returncode == 2 and "finished already" in again.stderr
+
+
+def test_an_existing_run_directory_is_never_touched(tmp_path):
+    (tmp_path / "run").mkdir()
+    result = fit("--data", "digits", "--run-dir", "run", cwd=tmp_path)
+    assert result.returncode == 2 and "run exists already" in result.stderr
+    assert not list((tmp_path / "run").iterdir())
+
+
+@pytest.mark.parametrize("augment_on", ["pipeline", "device"])
+def test_augmentation_runs_in_either_place_and_is_never_exported(
+    augment_on, tiny_recipe, digits, make_run
+):
+    import keras
+
+    from kerasresnet.fit import train_run
+
+    recipe = tiny_recipe.replace(augment=("crop(pad=2)", "cutout(size=4)"), augment_on=augment_on)
+    run = make_run(recipe)
+    results = train_run(run, recipe, digits)
+    assert results["epochs"][-1]["loss"] < results["epochs"][0]["loss"]
+    kept = keras.saving.load_model(run.model_path, compile=False)
+    assert {type(layer).__module__.split(".")[0] for layer in kept.layers} == {"keras"}
+    assert kept.layers[1].name == "normalisation"

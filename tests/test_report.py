@@ -1,0 +1,73 @@
+"""Tables come from result files, pictures from what a run measured."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kerasresnet.errors import UsageError
+from kerasresnet.report import put_between_markers, results_table, speed_table
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def results_of(finished_run, tmp_path):
+    """A function that writes the finished run's results again with some entries changed."""
+    machine = {"device": "a machine", "precision": "float32"}
+    base = finished_run.results | machine | {"parameters": 1234, "macs": 5_600_000}
+
+    def write(file, **changes):
+        (tmp_path / file).write_text(json.dumps(base | changes))
+        return tmp_path
+
+    return write
+
+
+def test_seeds_of_one_setting_share_a_row_with_mean_and_deviation(results_of):
+    for seed, accuracy in enumerate((0.90, 0.91, 0.92)):
+        folder = results_of(f"{seed}.json", seed=seed, test={"accuracy": accuracy})
+    results_of("other.json", device="another machine", test={"accuracy": 0.5})
+    _, _, *rows = results_table(folder).splitlines()
+    assert len(rows) == 2
+    assert "a machine, float32" in rows[0] and "| 0, 1, 2 |" in rows[0]
+    assert rows[0].endswith("| **91.00 %** ± 1.00 |")
+    assert rows[1].endswith("| **50.00 %** |")
+
+
+def test_a_folder_without_results_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="holds no result files"):
+        results_table(tmp_path)
+
+
+def test_only_what_stands_between_the_markers_changes():
+    text = "head\n<!-- a:begin -->\nold\n<!-- a:end -->\ntail\n"
+    new = put_between_markers(text, "a", "new")
+    assert new == "head\n<!-- a:begin -->\nnew\n<!-- a:end -->\ntail\n"
+    with pytest.raises(UsageError, match="needs one line"):
+        put_between_markers(text, "b", "new")
+
+
+def test_the_readme_holds_the_tables_that_the_result_files_give():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    again = put_between_markers(readme, "results", results_table(ROOT / "results"))
+    speed = speed_table(ROOT / "benchmarks" / "augment.json")
+    assert put_between_markers(again, "augment-speed", speed) == readme
+
+
+def test_pictures_are_drawn(finished_run):
+    for name in ("curves.png", "confusion.png"):
+        data = (finished_run.path / name).read_bytes()
+        assert data.startswith(b"\x89PNG") and len(data) > 10_000
+
+
+def test_the_command_writes_into_a_file(results_of, tmp_path):
+    folder = results_of("0.json")
+    target = tmp_path / "README.md"
+    names = ("results", "augment-speed")
+    target.write_text("".join(f"<!-- {name}:begin -->\n<!-- {name}:end -->\n" for name in names))
+    command = [sys.executable, "-m", "kerasresnet.report", "--results", str(folder)]
+    subprocess.run([*command, "--into", str(target)], check=True, timeout=60, cwd=ROOT)
+    assert "| `tiny` |" in target.read_text() and "torchvision" in target.read_text()
