@@ -23,6 +23,8 @@ from kerasresnet.quiet import quiet_tensorflow
 from kerasresnet.recipe import NESTEROV, Recipe
 from kerasresnet.run import Run, new_run_path, versions, write_json
 
+VAL_BATCH = 500  # images; only memory and speed depend on it
+
 if TYPE_CHECKING:
     import keras
 
@@ -150,37 +152,43 @@ def _fit_epochs(network, kept, run: Run, recipe: Recipe, train, val, seed: int) 
     callbacks += [RunWriter(run, network, kept, keep=recipe.keep, averages=averages)]
     if keras.backend.backend() == "tensorflow":
         callbacks += [keras.callbacks.TensorBoard(run.path / "tensorboard", write_graph=False)]
+    batches, val_batches = _batches(train, val, recipe, augment, seed, first_epoch)
     model.fit(
-        _train_batches(train, recipe, augment, seed, first_epoch),
+        batches,
         steps_per_epoch=steps_per_epoch(len(train[0]), recipe.batch_size),
         initial_epoch=first_epoch,
         epochs=recipe.epochs,
-        validation_data=(val[0], np.eye(classes, dtype="float32")[val[1]]) if len(val[0]) else None,
-        validation_batch_size=500,
+        validation_data=val_batches,
+        validation_batch_size=VAL_BATCH,
         shuffle=False,  # the data is shuffled already, by seed and epoch
         callbacks=callbacks,
         verbose=1 if sys.stdout.isatty() else 2,  # a bar for people, a line an epoch for logs
     )
 
 
-def _train_batches(train, recipe: Recipe, augment, seed: int, first_epoch: int):
-    """The training data: tf.data, or plain arrays where TensorFlow may be missing."""
+def _batches(train, val, recipe: Recipe, augment, seed: int, first_epoch: int) -> tuple[Any, Any]:
+    """Training and validation data: tf.data, or plain arrays where TensorFlow may be missing."""
     import keras
 
+    classes = recipe.spec.classes
     settings = {
-        "num_classes": recipe.spec.classes,
+        "num_classes": classes,
         "batch_size": recipe.batch_size,
         "seed": seed,
         "first_epoch": first_epoch,
     }
     if keras.backend.backend() == "tensorflow" or recipe.augment_on == "pipeline":
-        from kerasresnet.data import train_dataset
+        from kerasresnet.data import eval_dataset, train_dataset
 
         epochs = recipe.epochs - first_epoch
-        return train_dataset(*train, augment=augment, epochs=epochs, **settings)
+        batches = train_dataset(*train, augment=augment, epochs=epochs, **settings)
+        if not len(val[0]):
+            return batches, None
+        return batches, eval_dataset(*val, num_classes=classes, batch_size=VAL_BATCH)
     from kerasresnet.data.arrays import ArrayBatches
 
-    return ArrayBatches(*train, **settings)
+    targets = np.eye(classes, dtype="float32")[val[1]]
+    return ArrayBatches(*train, **settings), (val[0], targets) if len(val[0]) else None
 
 
 def _restore(model: keras.Model, run: Run) -> int:
