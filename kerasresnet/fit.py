@@ -46,9 +46,9 @@ def train_run(run: Run, recipe: Recipe, data: ImageData, *, seed: int = 0) -> di
 
     check_budget(recipe.spec, recipe.max_params)
     held_out = check_fits(recipe, data)
-    keras.utils.set_random_seed(seed)
     train, val = train_val_split(data.x_train, data.y_train, held_out, seed)
     kept = build_model(recipe.spec)
+    keras.utils.set_random_seed(seed)
     with device.training_precision(device.resolve_precision(recipe.precision)):
         network = build_model(recipe.spec)
         with device.fused_batch_norm(network), run.locked():
