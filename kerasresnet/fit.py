@@ -21,7 +21,7 @@ from kerasresnet.options import FitOptions, parse_fit_options
 from kerasresnet.plan import check_fits, print_plan
 from kerasresnet.quiet import quiet_tensorflow
 from kerasresnet.recipe import NESTEROV, Recipe
-from kerasresnet.run import Run, new_run_path, versions, write_json
+from kerasresnet.run import Run, versions, write_json
 
 VAL_BATCH = 500  # images; only memory and speed depend on it
 
@@ -230,10 +230,10 @@ def start(options: FitOptions) -> tuple[Run, Recipe, ImageData, int]:
         return run, recipe, data, facts["seed"]
     recipe = options.training
     check_budget(recipe.spec, recipe.max_params)
-    path = options.run_dir or new_run_path(Path("runs"), recipe.name)
-    if path.exists():
+    if options.run_dir and options.run_dir.exists():
         raise UsageError(
-            f"{path} exists already; choose another --run-dir, or go on with --resume {path}"
+            f"{options.run_dir} exists already; choose another --run-dir, or go on with "
+            f"--resume {options.run_dir}"
         )
     data = load_data(options.data, options.data_dir)
     check_fits(recipe, data)
@@ -250,7 +250,9 @@ def start(options: FitOptions) -> tuple[Run, Recipe, ImageData, int]:
         "versions": versions(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    return Run.create(path, recipe, facts), recipe, data, options.seed
+    if options.run_dir:
+        return Run.create(options.run_dir, recipe, facts), recipe, data, options.seed
+    return Run.create_under(Path("runs"), recipe, facts), recipe, data, options.seed
 
 
 def fit_command(options: FitOptions) -> None:

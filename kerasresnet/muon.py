@@ -13,6 +13,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasresnet.sgd import PyTorchSGD
+
 # Newton-Schulz coefficients of K. Jordan's Muon: singular values go to about 0.7…1.2.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 
@@ -32,15 +34,15 @@ def orthogonalise(matrix: Any, steps: int = 3) -> Any:
     return x if rows >= columns else ops.transpose(x)
 
 
-class ConvMuon(keras.optimizers.SGD):
+@keras.saving.register_keras_serializable(package="kerasresnet")
+class ConvMuon(PyTorchSGD):
     """Muon for convolution kernels, SGD with momentum for everything else.
 
-    Both take PyTorch's momentum: buffer ← momentum · buffer + g, and with Nesterov's step
-    g + momentum · buffer. A kernel [k, k, in, out] then moves by the orthogonal factor of that,
-    scaled to norm √out, which is also the norm at which the kernel itself is held. So the learning
-    rate is the share of itself that a kernel moves in one step (0.02…0.1; batch norm takes the
-    scale out again), and decoupled weight decay does nothing to it. The rest learns `sgd_ratio`
-    times as fast.
+    Both take the momentum of `PyTorchSGD`, Nesterov's too. A kernel [k, k, in, out] then moves by
+    the orthogonal factor of that, scaled to norm √out, which is also the norm at which the kernel
+    itself is held. So the learning rate is the share of itself that a kernel moves in one step
+    (0.02…0.1; batch norm takes the scale out again), and decoupled weight decay does nothing to
+    it. The rest learns `sgd_ratio` times as fast.
     """
 
     def __init__(
@@ -58,13 +60,8 @@ class ConvMuon(keras.optimizers.SGD):
         self.newton_steps = newton_steps
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        step = ops.cast(gradient, variable.dtype)
+        step = self.momentum_step(gradient, variable)
         rate = ops.cast(learning_rate, variable.dtype)
-        if self.momentums:
-            momentum = ops.cast(self.momentum, variable.dtype)
-            buffer = self.momentums[self._get_variable_index(variable)]
-            self.assign(buffer, momentum * buffer + step)
-            step = step + momentum * buffer if self.nesterov else buffer
         if len(variable.shape) != 4:
             self.assign_sub(variable, self.sgd_ratio * rate * step)
             return

@@ -24,6 +24,7 @@ from keras.optimizers.schedules import LearningRateSchedule
 
 from kerasresnet.errors import UsageError, unknown
 from kerasresnet.muon import ConvMuon
+from kerasresnet.sgd import PyTorchSGD
 
 DECAYS = ("coupled", "decoupled")
 NORM_AND_BIAS = ("gamma", "beta", "bias")
@@ -194,23 +195,6 @@ class _MovingMomentum:
         setattr(optimizer, self.slot, value)
 
 
-class _PyTorchSGD(keras.optimizers.SGD):
-    """SGD as `torch.optim.SGD`: the learning rate scales the buffer when the step is taken.
-
-    buffer ← momentum · buffer + g; w ← w − lr · buffer, or with Nesterov's step
-    w ← w − lr · (g + momentum · buffer). Keras' buffer holds lr · g of each past step instead.
-    """
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        step = ops.cast(gradient, variable.dtype)
-        if self.momentums:
-            momentum = ops.cast(self.momentum, variable.dtype)
-            buffer = self.momentums[self._get_variable_index(variable)]
-            self.assign(buffer, momentum * buffer + step)
-            step = step + momentum * buffer if self.nesterov else buffer
-        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * step)
-
-
 class _MovingRMSprop(keras.optimizers.RMSprop):
     """RMSprop whose momentum can move, though Keras' rule multiplies by a Python number."""
 
@@ -224,7 +208,7 @@ class _MovingRMSprop(keras.optimizers.RMSprop):
 
 def _recipe_class(base: type[keras.optimizers.Optimizer]) -> type[keras.optimizers.Optimizer]:
     """The serializable subclass ``Recipe<Name>`` of a class of `keras.optimizers`."""
-    rule = {"SGD": _PyTorchSGD, "RMSprop": _MovingRMSprop}.get(base.__name__, base)
+    rule = {"SGD": PyTorchSGD, "RMSprop": _MovingRMSprop}.get(base.__name__, base)
     momenta = [name for name in _MOMENTA if name in inspect.signature(base).parameters]
     # Schedule-free AdamW recovers its average from the step before with the first beta of now.
     moves = bool(momenta) and base.__name__ != "ScheduleFreeAdamW"

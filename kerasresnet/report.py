@@ -121,8 +121,8 @@ def speed_table(path: Path) -> str:
     measured = read_json(path)
     medians = {name: statistics.median(rates) for name, rates in measured["rates"].items()}
     ours = medians[measured["ours"]]
-    lines = ["| images/s, median | | ours is |", "|---|---:|---:|"]
-    lines += [f"| {name} | {rate:,.0f} | {ours / rate:.1f} x |" for name, rate in medians.items()]
+    lines = ["| | images/s (median) | our crop, flip, RandAugment is |", "|---|---:|---:|"]
+    lines += [f"| {name} | {rate:,.0f} | {ours / rate:.1f} x as fast |" for name, rate in medians.items()]
     how = (
         f"{measured['device']}; batches of {measured['batch_size']}, {measured['rounds']} rounds "
         "in turn."

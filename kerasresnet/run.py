@@ -59,6 +59,20 @@ class Run:
         return run
 
     @classmethod
+    def create_under(cls, base: Path, recipe: Recipe, facts: dict[str, Any]) -> Run:
+        """Start a run in `base/<time>-<name>`, numbered where several start in one second."""
+        stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{recipe.name}"
+        path, number = base / stem, 1
+        while True:
+            try:
+                return cls.create(path, recipe, facts)
+            except UsageError:
+                if not path.is_dir():
+                    raise
+            number += 1
+            path = base / f"{stem}-{number}"
+
+    @classmethod
     def open(cls, path: str | Path) -> Run:
         """An existing run. Raises `UsageError` where `path` is not one."""
         path = Path(path)
@@ -147,16 +161,6 @@ class Run:
         aside = self.path / "aside-model.keras"
         model.save(aside)
         os.replace(aside, self.model_path)
-
-
-def new_run_path(base: Path, name: str) -> Path:
-    """`base/<time>-<name>`, with a number behind it where two runs start in one second."""
-    stem = time.strftime("%Y%m%d-%H%M%S") + f"-{name}"
-    path, count = base / stem, 1
-    while path.exists():
-        count += 1
-        path = base / f"{stem}-{count}"
-    return path
 
 
 def versions() -> dict[str, str]:

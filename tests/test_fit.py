@@ -160,6 +160,12 @@ def test_a_run_stopped_after_its_last_epoch_is_finished_by_resuming(
     assert results["test"]["images"] == 360 and len(results["epochs"]) == 1
 
 
+def test_runs_started_in_one_second_get_directories_of_their_own(tmp_path, tiny_recipe):
+    runs = [Run.create_under(tmp_path / "runs", tiny_recipe, {"seed": i}) for i in range(3)]
+    assert len({run.path for run in runs}) == 3
+    assert [run.facts["seed"] for run in runs] == [0, 1, 2]
+
+
 def test_nobody_else_trains_a_run_that_is_being_trained(finished_run):
     with finished_run.locked(), pytest.raises(UsageError, match="by another process"):  # noqa: SIM117
         with finished_run.locked():

@@ -108,9 +108,10 @@ MAY_USE = {
     "device": set(),
     "augment": {"policy"},
     "data": {"augment"},
-    "muon": set(),
+    "sgd": set(),
+    "muon": {"sgd"},
     "schedules": set(),
-    "optim": {"muon", "schedules"},
+    "optim": {"muon", "schedules", "sgd"},
 }
 
 
