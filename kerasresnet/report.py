@@ -122,7 +122,9 @@ def speed_table(path: Path) -> str:
     medians = {name: statistics.median(rates) for name, rates in measured["rates"].items()}
     ours = medians[measured["ours"]]
     lines = ["| | images/s (median) | our crop, flip, RandAugment is |", "|---|---:|---:|"]
-    lines += [f"| {name} | {rate:,.0f} | {ours / rate:.1f} x as fast |" for name, rate in medians.items()]
+    lines += [
+        f"| {name} | {rate:,.0f} | {ours / rate:.1f} x as fast |" for name, rate in medians.items()
+    ]
     how = (
         f"{measured['device']}; batches of {measured['batch_size']}, {measured['rounds']} rounds "
         "in turn."
