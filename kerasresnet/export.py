@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -192,7 +191,7 @@ def main() -> None:
         path = export_saved_model(
             run, options.export_dir, name=options.name, version=options.version
         )
-        print(path, file=sys.stdout)
+        print(path)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from kerasresnet.options import FitOptions, parse_fit_options
 from kerasresnet.plan import check_fits, print_plan
 from kerasresnet.quiet import quiet_tensorflow
 from kerasresnet.recipe import NESTEROV, Recipe
-from kerasresnet.run import Run, versions, write_json
+from kerasresnet.run import Run, taken, versions, write_json
 
 VAL_BATCH = 500  # images; only memory and speed depend on it
 
@@ -231,10 +231,7 @@ def start(options: FitOptions) -> tuple[Run, Recipe, ImageData, int]:
     recipe = options.training
     check_budget(recipe.spec, recipe.max_params)
     if options.run_dir and options.run_dir.exists():
-        raise UsageError(
-            f"{options.run_dir} exists already; choose another --run-dir, or go on with "
-            f"--resume {options.run_dir}"
-        )
+        raise taken(options.run_dir)
     data = load_data(options.data, options.data_dir)
     check_fits(recipe, data)
     facts = {

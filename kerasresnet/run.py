@@ -48,9 +48,7 @@ class Run:
         try:
             path.mkdir(parents=True)
         except FileExistsError:
-            raise UsageError(
-                f"{path} exists already; choose another --run-dir, or go on with --resume {path}"
-            ) from None
+            raise taken(path) from None
         except OSError as error:
             raise UsageError(f"cannot make the run directory {path}: {error.strerror}") from None
         run = cls(path)
@@ -119,10 +117,11 @@ class Run:
         """Nobody else trains this run meanwhile. Raises `UsageError` where somebody does."""
         folder = os.open(self.path, os.O_RDONLY)
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"{self.path} is being trained by another process") from None
             yield
-        except BlockingIOError:
-            raise UsageError(f"{self.path} is being trained by another process") from None
         finally:
             os.close(folder)
 
@@ -161,6 +160,13 @@ class Run:
         aside = self.path / "aside-model.keras"
         model.save(aside)
         os.replace(aside, self.model_path)
+
+
+def taken(path: Path) -> UsageError:
+    """The error for a run directory that exists already."""
+    return UsageError(
+        f"{path} exists already; choose another --run-dir, or go on with --resume {path}"
+    )
 
 
 def versions() -> dict[str, str]:
