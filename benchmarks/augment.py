@@ -222,7 +222,7 @@ def waiting_share(images: np.ndarray, labels: np.ndarray, steps: list[str] | Non
     from kerasresnet import device
     from kerasresnet.augment import build_augmentation
     from kerasresnet.data import train_dataset
-    from kerasresnet.fit import compile_model
+    from kerasresnet.training import compile_model
     from kerasresnet.model import build_model
     from kerasresnet.recipe import Recipe
 

@@ -12,6 +12,7 @@ from strategies import specs
 
 from kerasresnet.budget import (
     DEFAULT_LIMIT,
+    _counter,
     check_budget,
     count_macs,
     count_parameters,
@@ -161,3 +162,13 @@ def test_every_row_of_table_1_fills_99_percent_of_any_usual_limit(name, limit):
 def test_a_stem_of_its_own_widens_along():
     wide = widen_to_budget(ResNetSpec.from_text("stem16-BB1x32-BB1x64"), 1_000_000)
     assert wide.stem_channels == pytest.approx(wide.channels[0] / 2, abs=1)
+
+
+@given(specs(stacks=4, blocks=50, channels=600, kernel=7, size=64), st.data())
+def test_the_solver_counts_any_widths_as_count_parameters_does(spec, data):
+    width = st.integers(1, 600)
+    widths = [data.draw(width) for _ in spec.stacks]
+    stem = data.draw(width) if spec.stem_channels else None
+    stacks = [stack.replace(channels=w) for stack, w in zip(spec.stacks, widths, strict=True)]
+    other = spec.replace(stacks=stacks, stem_channels=stem)
+    assert _counter(spec)(widths, stem) == count_parameters(other)

@@ -122,7 +122,7 @@ def test_averaged_weights_swap_in_the_averages_and_back_to_the_bit(tiny_recipe, 
     import keras
 
     from kerasresnet.callbacks import AveragedWeights
-    from kerasresnet.fit import compile_model
+    from kerasresnet.training import compile_model
     from kerasresnet.model import build_model
 
     model = build_model(tiny_recipe.spec)
@@ -176,7 +176,7 @@ def test_nobody_else_trains_a_run_that_is_being_trained(finished_run):
 
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad"])
 def test_quick_takes_an_optimizer_without_nesterov_momentum(optimizer):
-    from kerasresnet.fit import compile_model
+    from kerasresnet.training import compile_model
     from kerasresnet.model import build_model
 
     recipe = Recipe.named("quick").replace(optimizer=optimizer)
