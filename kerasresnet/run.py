@@ -115,15 +115,8 @@ class Run:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Nobody else trains this run meanwhile. Raises `UsageError` where somebody does."""
-        folder = os.open(self.path, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UsageError(f"{self.path} is being trained by another process") from None
+        with locked(self.path, f"{self.path} is being trained by another process"):
             yield
-        finally:
-            os.close(folder)
 
     @property
     def metrics(self) -> list[dict[str, float]]:
@@ -160,6 +153,28 @@ class Run:
         aside = self.path / "aside-model.keras"
         model.save(aside)
         os.replace(aside, self.model_path)
+
+
+@contextlib.contextmanager
+def locked(path: Path, refusal: str, *, shared: bool = False, wait: float = 0.0) -> Iterator[None]:
+    """Hold `path`, a file or folder, for this process alone, or shared with others who share it.
+
+    The lock ends with the process, however it ends. Raises `UsageError` with `refusal` where
+    another one holds it, after `wait` seconds.
+    """
+    held, end = os.open(path, os.O_RDONLY), time.monotonic() + wait
+    try:
+        while True:
+            try:
+                fcntl.flock(held, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise UsageError(refusal) from None
+                time.sleep(0.2)
+        yield
+    finally:
+        os.close(held)
 
 
 def taken(path: Path) -> UsageError:

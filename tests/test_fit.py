@@ -122,8 +122,8 @@ def test_averaged_weights_swap_in_the_averages_and_back_to_the_bit(tiny_recipe, 
     import keras
 
     from kerasresnet.callbacks import AveragedWeights
-    from kerasresnet.training import compile_model
     from kerasresnet.model import build_model
+    from kerasresnet.training import compile_model
 
     model = build_model(tiny_recipe.spec)
     compile_model(model, tiny_recipe.replace(ema=0.9), 640)
@@ -176,8 +176,8 @@ def test_nobody_else_trains_a_run_that_is_being_trained(finished_run):
 
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad"])
 def test_quick_takes_an_optimizer_without_nesterov_momentum(optimizer):
-    from kerasresnet.training import compile_model
     from kerasresnet.model import build_model
+    from kerasresnet.training import compile_model
 
     recipe = Recipe.named("quick").replace(optimizer=optimizer)
     model = build_model(recipe.spec)

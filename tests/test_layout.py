@@ -29,7 +29,7 @@ MODULES = {module_name(path): path for path in sources("kerasresnet", "tuning")}
 COMMANDS = [
     name.removesuffix(".__main__")
     for name, path in MODULES.items()
-    if name.startswith("kerasresnet.") and '__name__ == "__main__"' in path.read_text("utf-8")
+    if '__name__ == "__main__"' in path.read_text("utf-8")
 ]
 
 
@@ -179,6 +179,7 @@ def test_importing_the_package_loads_no_framework_and_no_command():
 
 def test_the_commands_are_found():
     assert {"kerasresnet.fit", "kerasresnet.evaluate", "kerasresnet.export"} <= set(COMMANDS)
+    assert {"tuning.search", "tuning.study", "tuning.worker"} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

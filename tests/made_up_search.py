@@ -1,0 +1,135 @@
+"""A search without training: keras-tuner's real oracle and real run directories, made-up scores."""
+
+import json
+import os
+import random
+import shutil
+
+from keras_tuner import Objective, oracles
+from keras_tuner.engine.trial import TrialStatus
+
+from kerasresnet.budget import count_macs, count_parameters
+from kerasresnet.recipe import Recipe
+from kerasresnet.run import Run
+from tuning.project import Project, Settings
+from tuning.space import Space, narrow
+
+LIMIT = 20_000
+SECONDS = 10.0  # an epoch
+NARROW = {"stacks": [2, 3], "blocks": [1, 2], "conv_kernel": 3, "optimizer": ["sgd", "adamw"]}
+
+
+class MadeUpSearch:
+    """The directory of a search, taken forward step by step as a tuner would.
+
+    `score(recipe, epoch)` is the validation accuracy; by default one that grows with the epochs.
+    """
+
+    def __init__(self, path, *, score=None, changes=None, **settings):
+        self.path = path
+        self.score = score or made_up_score
+        asked = {"max_epochs": 9, "seed": 3, "train_images": 400, "val_images": 100}
+        settings = Settings(**{**asked, "data": "digits", "max_params": LIMIT, **settings})
+        base = Recipe.named("digits").replace(
+            max_params=LIMIT, epochs=settings.max_epochs, keep="last"
+        )
+        self.space = Space(base, narrow(changes or NARROW))
+        Project.create(path, settings, self.space)
+        self.oracle = self._oracle(settings)
+
+    def _oracle(self, settings):
+        known = {
+            "objective": Objective("val_accuracy", "max"),
+            "hyperparameters": self.space.declared(),
+            "seed": settings.seed,
+        }
+        if settings.tuner == "hyperband":
+            oracle = oracles.HyperbandOracle(
+                **known,
+                max_epochs=settings.max_epochs,
+                factor=settings.factor,
+                hyperband_iterations=settings.iterations,
+            )
+        else:
+            oracle = oracles.RandomSearchOracle(**known, max_trials=settings.max_trials)
+        self.epochs = settings.max_epochs
+        draw = random.Random(settings.seed)
+        oracle._random_values = lambda: self.space.sample(draw)
+        oracle._set_project_dir(str(self.path.parent), self.path.name)
+        oracle._display.verbose = 0
+        return oracle
+
+    def begin(self, tuner_id="tuner0"):
+        """Take a trial; None where there is none now."""
+        trial = self.oracle.create_trial(tuner_id)
+        if trial.status != TrialStatus.RUNNING:
+            return None
+        trial.hyperparameters.values.setdefault("tuner/epochs", self.epochs)
+        self.oracle._save_trial(trial)
+        return trial
+
+    def train(self, trial, epochs=None):
+        """Train the trial's run: `epochs` of them, or up to its rung."""
+        values, run = trial.hyperparameters.values, self.run_of(trial)
+        until = values["tuner/epochs"]
+        until = until if epochs is None else min(until, len(run.metrics) + epochs)
+        for epoch in range(len(run.metrics) + 1, until + 1):
+            reached = self.score(run.recipe, epoch)
+            row = {"epoch": epoch, "accuracy": reached, "loss": 1.0, "val_accuracy": reached}
+            row |= {"val_loss": 1.0, "learning_rate": 0.1, "seconds": SECONDS}
+            run.write_metrics([*run.metrics, row])
+
+    def run_of(self, trial):
+        values = trial.hyperparameters.values
+        home = self.path / f"trial_{trial.trial_id}" / "run"
+        if home.is_dir():
+            return Run(home)
+        if parent := values.get("tuner/trial_id"):
+            shutil.copytree(self.path / f"trial_{parent}" / "run", home, copy_function=os.link)
+            return Run(home)
+        recipe = self.space.recipe(values)
+        started = f"2026-01-31T10:{int(trial.trial_id):02}:00+0000"
+        facts = {"name": recipe.name, "seed": int(trial.trial_id), "started": started}
+        facts |= {"precision": "float32", "device": "a machine", "versions": {"keras": "3.15"}}
+        facts |= {"parameters": count_parameters(recipe.spec), "macs": count_macs(recipe.spec)}
+        return Run.create(home, recipe, facts | {"images": {"train": 400, "val": 100}})
+
+    def end(self, trial, error=None):
+        """Report what the trial reached, or that it failed; a failed one leaves its place."""
+        if error:
+            trial.status, trial.message = TrialStatus.FAILED, f"Traceback:\n  …\n{error}"
+            self.oracle.end_trial(trial)
+            for bracket in getattr(self.oracle, "_brackets", ()):
+                for infos in bracket["rounds"]:
+                    infos[:] = [info for info in infos if info["id"] != trial.trial_id]
+            self.oracle.save()
+            return
+        reached = Run(self.path / f"trial_{trial.trial_id}" / "run").metrics[-1]["val_accuracy"]
+        self.oracle.update_trial(trial.trial_id, {"val_accuracy": reached})
+        trial.status = TrialStatus.COMPLETED
+        self.oracle.end_trial(trial)
+
+    def finish(self, *, trials=None, failing=()):
+        """Run `trials` more, or all that are left; those with an id in `failing` fail."""
+        while trials is None or trials > 0:
+            if (trial := self.begin()) is None:
+                return self
+            failed = trial.trial_id in failing
+            self.train(trial, 0 if failed else None)
+            self.end(trial, "KerasResNetError: the loss became nan" if failed else None)
+            trials = trials if trials is None else trials - 1
+        return self
+
+    def restart(self):
+        """What a killed process leaves: its trial is ongoing for nobody."""
+        self.oracle.reload()
+        self.oracle.save()
+
+    def read(self, name):
+        return json.loads((self.path / name).read_text())
+
+
+def made_up_score(recipe, epoch):
+    """Better for some recipes than for others, and with more epochs; 0.3 … 0.95."""
+    luck = random.Random(recipe.to_toml()).random()
+    return round(0.3 + 0.4 * epoch / (epoch + 2) + 0.25 * luck, 4)

@@ -1,0 +1,202 @@
+"""The search as a command: from flags to a report, through kills, with clear refusals."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tuning.trials import best_trial, read_trials
+
+from kerasresnet.recipe import Recipe
+from tuning import search as search_module
+
+ROOT = Path(__file__).resolve().parent.parent
+SEARCH = [sys.executable, "-m", "tuning.search"]
+# A search of seconds: two stacks of narrow blocks at a quarter of the resolution.
+TINY_FLAGS = """
+--data digits --search-dir search --max-params 6000 --train-images 256 --val-images 144 --plain
+--set stacks=2 --set block=BB --set blocks=1 --set first_stride=2 --set conv_kernel=3
+--set randaugment=0
+"""
+TINY = TINY_FLAGS.split()
+
+
+def search(*flags, cwd, **settings):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [*SEARCH, *flags], cwd=cwd, env=environment, capture_output=True, text=True, **settings
+    )
+
+
+def refused(flags, cwd, monkeypatch, capsys):
+    """What the command prints on stderr where it must end with exit code 2."""
+    monkeypatch.chdir(cwd)
+    monkeypatch.setattr(sys, "argv", ["search", *flags])
+    with pytest.raises(SystemExit) as stop:
+        search_module.main()
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("tuning.search: error: ")
+    return line
+
+
+BAD = {
+    "--max-params 50": "no network of the space uses 95% to 100% of 50 parameters",
+    "--max-macs 1000": "and at most 1,000 MACs",
+    "--set blocks=4..2": "leaves nothing",
+    "--set blocks=": "leaves nothing",
+    "--set blocks": "--set takes NAME=VALUES such as blocks=1,2, received 'blocks'",
+    "--set block=XX": "XX",
+    "--set conv_kernel=4": "must be odd",
+    "--set colour=red": "unknown dimension 'colour'",
+    "--set optimizer=sdg": "did you mean 'sgd'",
+    "--space missing.toml": "cannot read space missing.toml",
+    "--space broken.toml": "space broken.toml is not valid TOML",
+    "--recipe quack": "did you mean 'quick'",
+    "--train-best quack": "did you mean 'quick'",
+    "--workers 0": "--workers is 1 or more, received 0",
+    "--max-epochs 0": "received 0",
+    "--factor 1": "received 1",
+    "--tuner grid": "grid",
+    "--search-dir precious": "precious is no search of ours",
+    "--report precious": "precious is no search",
+    "--report nowhere": "nowhere does not exist",
+}
+
+
+@pytest.mark.parametrize("flags", BAD)
+def test_bad_input_is_one_line_exit_code_2_and_nothing_deleted(
+    flags, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "broken.toml").write_text("blocks = = 3")
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.tex").write_text("years of work")
+    assert BAD[flags] in refused(flags.split(), tmp_path, monkeypatch, capsys)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.toml", "precious"]
+    assert (tmp_path / "precious" / "thesis.tex").read_text() == "years of work"
+
+
+def test_half_of_the_environment_of_a_worker_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    line = refused(TINY, tmp_path, monkeypatch, capsys)
+    assert "KERASTUNER_ORACLE_PORT, KERASTUNER_TUNER_ID must be set" in line
+
+
+def test_every_dimension_is_listed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["search", "--list-space", "--set", "blocks.2=7"])
+    search_module.main()
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("block.1", "growth.2", "adamw.weight_decay"))
+    assert "7" in next(line for line in listed.splitlines() if "blocks.2" in line)
+
+
+def test_from_flags_to_a_recipe_that_fit_takes(tmp_path, monkeypatch, capsys):
+    flags = [*TINY, "--tuner", "random", "--max-trials", "2", "--max-epochs", "1"]
+    done = search(*flags, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    trials = read_trials(tmp_path / "search")
+    assert [trial.status for trial in trials] == ["COMPLETED"] * 2
+    winner = Recipe.load(tmp_path / "search" / "report" / "best.toml")
+    assert winner.spec.to_text() == best_trial(trials).spec
+    assert f"best: {winner.spec}" in done.stdout
+    assert "--recipe search/report/best.toml" in done.stdout
+    # Other settings in the same place are refused, and what is there stays.
+    line = refused([*flags, "--seed", "7"], tmp_path, monkeypatch, capsys)
+    assert "seed is 0 there and 7 here" in line
+    assert len(read_trials(tmp_path / "search")) == 2
+
+
+def finished(folder):
+    """Whether a search is whole: every trial done once, every file readable."""
+    oracle = json.loads((folder / "oracle.json").read_text())
+    trials = read_trials(folder)
+    assert sorted(oracle["end_order"]) == sorted(trial.trial_id for trial in trials)
+    assert oracle["ongoing_trials"] == {}
+    return {trial.trial_id: (trial.spec, trial.score, trial.status) for trial in trials}
+
+
+HYPERBAND = [*TINY, "--max-epochs", "4", "--factor", "2"]
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_random_moments_change_nothing(tmp_path):
+    """kill -9 of the whole search, then the same command: equal to a search nobody killed."""
+    moments = random.Random(0)
+    kills = 0
+    while kills < 50:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen(
+            [*SEARCH, *HYPERBAND], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL
+        )
+        try:
+            process.wait(timeout=moments.uniform(1, 16))
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+        for path in tmp_path.rglob("*.json"):
+            json.loads(path.read_text())
+    assert search(*HYPERBAND, cwd=tmp_path, timeout=600).returncode == 0
+    killed = finished(tmp_path / "search")
+    (tmp_path / "unbroken").mkdir()
+    assert search(*HYPERBAND, cwd=tmp_path / "unbroken", timeout=600).returncode == 0
+    unbroken = finished(tmp_path / "unbroken" / "search")
+    assert {k: v[0] for k, v in killed.items()} == {k: v[0] for k, v in unbroken.items()}
+    assert {v[2] for v in killed.values()} == {"COMPLETED"}
+
+
+@pytest.mark.slow
+def test_workers_and_chief_killed_lose_no_trial_and_count_none_twice(tmp_path):
+    import psutil
+
+    process = subprocess.Popen(
+        [*SEARCH, *HYPERBAND, "--workers", "2"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+    )
+    folder, killed = tmp_path / "search", set()
+    deadline = time.monotonic() + 900
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(4)
+        children = psutil.Process(process.pid).children() if process.poll() is None else []
+        for child in children:  # each part once: the chief, and both workers in a trial
+            part = child.environ().get("KERASTUNER_TUNER_ID")
+            if part not in killed and (folder / "trial_0002").is_dir():
+                child.kill()
+                killed.add(part)
+                break
+    assert process.wait(timeout=60) == 0
+    assert len(killed) == 3
+    assert {trial[2] for trial in finished(folder).values()} == {"COMPLETED"}
+
+
+@pytest.mark.slow
+def test_thirty_trials_grow_no_process_by_fifty_megabytes(tmp_path):
+    import psutil
+
+    flags = [*TINY, "--tuner", "random", "--max-trials", "30", "--max-epochs", "1"]
+    process = subprocess.Popen(
+        [*SEARCH, *flags],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+    )
+    sizes = {}  # process → resident memory, MiB, whenever one more trial has ended
+    seen = 0
+    while process.poll() is None:
+        ended = len(list((tmp_path / "search").glob("trial_*/run/state-*")))
+        if ended > seen:
+            seen = ended
+            for child in psutil.Process(process.pid).children():
+                sizes.setdefault(child.pid, []).append(child.memory_info().rss / 2**20)
+        time.sleep(0.2)
+    assert process.returncode == 0
+    assert seen >= 28
+    assert max(max(found) - found[0] for found in sizes.values()) < 50

@@ -1,0 +1,406 @@
+"""A study changes one thing at a time, checks it all first, survives anything, and reports."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from kerasresnet.budget import count_parameters
+from kerasresnet.errors import UsageError
+from kerasresnet.recipe import Recipe
+from kerasresnet.run import Run, read_json
+from tuning import study as study_module
+from tuning.factors import read_settings, with_value
+from tuning.study import Clock, run_study
+from tuning.study_options import StudyOptions
+from tuning.study_process import look
+from tuning.study_report import write_report
+from tuning.study_runs import Study
+
+ROOT = Path(__file__).resolve().parent.parent
+ROW_1, ROW_6 = Recipe.named("table1-01"), Recipe.named("table1-06")
+
+
+def command(*flags):
+    return [sys.executable, "-m", "tuning.study", "--base", "tiny.toml", "--data", "digits", *flags]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, tiny_recipe):
+    """An empty folder to work in, with the tiny recipe, of one epoch, as tiny.toml."""
+    (tmp_path / "tiny.toml").write_text(tiny_recipe.replace(epochs=1).to_toml())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return tmp_path
+
+
+@pytest.fixture
+def tiny_study(here):
+    """A function that gives the study of the tiny recipe for some values."""
+
+    def make(*varied, **options):
+        options = {"base": "tiny.toml", "data": "digits", "dir": here / "study"} | options
+        study, mistakes = StudyOptions(vary=varied, **options).resolve()
+        assert not mistakes
+        return study
+
+    return make
+
+
+@pytest.fixture
+def finish(finished_run):
+    """A function that writes a result file for a run of a study that was never trained."""
+
+    def write(study_run, val=0.8, test=0.7, **changes):
+        results = json.loads(json.dumps(finished_run.results))
+        results |= {"device": "a machine", "precision": "float32", "seed": study_run.seed}
+        results["recipe"] = study_run.recipe.model_dump(mode="json")
+        for row, score in zip(results["epochs"], (val - 0.1, val, val - 0.2), strict=True):
+            row["val_accuracy"] = score
+        results["test"]["accuracy"] = test
+        Run.create(study_run.run.path, study_run.recipe, {"name": study_run.recipe.name})
+        study_run.run.results_path.write_text(json.dumps(results | changes))
+
+    return write
+
+
+def values(base, *varied, **options):
+    settings, mistakes = read_settings(base, varied, **options)
+    assert not mistakes
+    return {setting.label: setting.recipe for setting in settings[1:]}
+
+
+# What a value means
+
+
+def test_optimizers_vary_as_in_the_reports_rows_2_to_4():
+    found = values(ROW_1.replace(epochs=200), "optimizer=sgd,adagrad,rmsprop,adam")
+    for label, row in (("adagrad", "02"), ("rmsprop", "03"), ("adam", "04")):
+        expected = Recipe.named(f"table1-{row}")
+        assert found[f"optimizer={label}"].replace(name=expected.name) == expected
+    assert found["optimizer=sgd"] == ROW_1.replace(epochs=200, name="base")
+
+
+def test_a_rate_behind_an_optimizer_is_its_learning_rate():
+    assert with_value(ROW_6, "optimizer", "adam@0.0005").learning_rate == 0.0005
+    assert with_value(ROW_6, "optimizer", "sgd@0.1") == ROW_6.replace(learning_rate=0.1)
+    assert with_value(ROW_6, "optimizer", "lion@1e-4").optimizer == "lion"
+
+
+@pytest.mark.parametrize(
+    "factor, value, spec",
+    [
+        ("channels", "64:128:192:256", "BB2x64-BB2x128-BB2x192-BB2x256"),
+        ("blocks", "3:4:6:3", "BB3x64-BB4x128-BB6x232-BB3x268"),
+        ("blocks", "1", "BB1x64-BB1x128-BB1x232-BB1x268"),
+        ("block", "BN:BB:BB:BN", "BN2x64-BB2x128-BB2x232-BN2x268"),
+        ("conv_kernel", "5", "BB2x64k5-BB2x128k5-BB2x232k5-BB2x268k5"),
+        ("shortcut_kernel", "1:3:1:3", "BB2x64-BB2x128p3-BB2x232-BB2x268p3"),
+        ("stem_kernel", "5", "stemk5-BB2x64-BB2x128-BB2x232-BB2x268"),
+        ("pool", "2", "BB2x64-BB2x128-BB2x232-BB2x268-pool2"),
+        ("pool", "4", "BB2x64-BB2x128-BB2x232-BB2x268"),
+        ("spec", "table1-10", "BN3x64-BN4x96-BN6x128-BN3x190"),
+    ],
+)
+def test_a_network_factor_changes_the_network_alone(factor, value, spec):
+    changed = with_value(ROW_6, factor, value)
+    assert str(changed.spec) == spec
+    assert changed.replace(spec=ROW_6.spec) == ROW_6
+
+
+@pytest.mark.parametrize(
+    "text, policy",
+    [
+        ("crop+flip", ("crop", "flip")),
+        ("crop:pad=2+randaugment:n=2:m=7", ("crop(pad=2)", "randaugment(magnitude=7)")),
+        ("crop(pad=2)+randaugment(n=3, m=9)", ("crop(pad=2)", "randaugment(num_ops=3)")),
+        ("flip:alternating=true", ("flip(alternating=true)",)),
+        ("none", ()),
+    ],
+)
+def test_a_policy_is_one_value(text, policy):
+    (found,) = values(ROW_6, f"augment={text}").values()
+    assert found == ROW_6.replace(augment=policy, name=found.name)
+    assert len(values(ROW_6, f"augment={text},crop:pad=3")) == 2
+
+
+def test_one_cycle_can_be_compared_with_a_schedule_that_moves_by_epoch():
+    assert with_value(ROW_6, "schedule", "one_cycle").schedule_step == "batch"
+    cycled = with_value(Recipe.named("quick"), "cycle_momentum", "0.85:0.95")
+    assert cycled.cycle_momentum == (0.85, 0.95)
+    assert with_value(cycled, "schedule", "cosine").cycle_momentum is None
+
+
+def test_the_bases_own_value_is_the_base_and_trained_once(tiny_study):
+    study = tiny_study("batch_size=32,64,032", "pool=global,2", "ema=none,0.9", seeds=2)
+    names = ["base", "batch_size-32", "pool-2", "ema-0.9"]
+    assert [r.name for r in study.runs()] == [f"{n}-seed{k}" for k in (0, 1) for n in names]
+    labels = [s.label for s in study.settings if s.is_base]
+    assert labels == ["base", "batch_size=64", "pool=global", "ema=none"]
+
+
+def test_widen_makes_networks_of_the_bases_size():
+    base = count_parameters(ROW_6.spec)
+    for label, recipe in values(ROW_6, "blocks=1,4", "conv_kernel=5", "pool=2", widen=True).items():
+        assert 0.99 * base <= count_parameters(recipe.spec) <= base, label
+    assert values(ROW_6, "blocks=2", widen=True)["blocks=2"].spec == ROW_6.spec
+
+
+def test_long_values_have_short_names_of_their_own():
+    networks = ["-".join(["BB1x8"] * 20 + [f"BB1x{n}s1"]).replace("x8-", "x8s1-") for n in (8, 9)]
+    names = {recipe.name for recipe in values(ROW_6, f"spec={','.join(networks)}").values()}
+    assert len(names) == 2 and max(map(len, names)) < 70
+
+
+# What is refused
+
+
+MISTAKES = {
+    "learning_rate=abc": "learning_rate=abc: Recipe learning_rate: input should be a valid number",
+    "poool=4": "unknown factor 'poool': did you mean 'pool'?",
+    "pool": "pool: write FACTOR=VALUE",
+    "pool=64": "pool=64: pool 64 is larger than the 8x8",
+    "channels=512": "over the limit of 5,000",
+    "channels=8:8:8": "channels=8:8:8: 3 values for the 2 stacks",
+    "block=XX": "input should be 'BB' or 'BN'",
+    "conv_kernel=4": "a kernel must be odd",
+    "optimizer=lion": "write it behind, optimizer=lion@0.001",
+    "optimizer=sdg": "did you mean 'sgd'",
+    "augment=crop+flop": "unknown augmentation 'flop'",
+    "batch_size=64,": "batch_size=: a value is missing",
+    "max_params=5": "unknown factor 'max_params'",
+    "spec=BB1x8-in28x28x1": "digits has images of 32x32x3",
+    "batch_size=5000": "not one batch of 5,000",
+}
+
+
+def test_every_mistake_is_told_at_once_before_anything_is_made(here, monkeypatch, capsys):
+    flags = [flag for text in MISTAKES for flag in ("--vary", text)]
+    arguments = [*command(*flags, "--max-params", "5000")[3:], "--vary", "ema=0.5"]
+    monkeypatch.setattr(sys, "argv", ["study", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        study_module.main()
+    assert stop.value.code == 2
+    head, *lines = capsys.readouterr().err.strip().splitlines()
+    assert head.startswith(f"tuning.study: error: {len(MISTAKES)} things cannot be studied")
+    assert len(lines) == len(MISTAKES)
+    for expected in MISTAKES.values():
+        assert any(expected in line for line in lines), expected
+    assert [path.name for path in here.iterdir()] == ["tiny.toml"]
+
+
+def test_one_mistake_is_one_line_and_says_what_would_help(here):
+    options = {"base": "tiny.toml", "data": "digits", "max_params": 3000}
+    with pytest.raises(UsageError, match=r"^conv_kernel=9: .*over the limit .* with --widen$"):
+        run_study(StudyOptions(vary=("conv_kernel=3,9",), **options))
+    with pytest.raises(UsageError, match="add --vary"):
+        run_study(StudyOptions(**options))
+    with pytest.raises(UsageError, match="received 0"):
+        run_study(StudyOptions(vary=("pool=2",), seeds=0, **options))
+
+
+def test_what_the_data_refuses_for_the_base_is_told_once(tiny_study):
+    base = tiny_study("pool=2", "ema=0.9", epochs=2).settings
+    shifted = tuple(type(s)(s.factor, s.value, s.recipe.replace(batch_size=4000)) for s in base)
+    _, mistakes = look(shifted, "digits", None, True)
+    assert len(mistakes) == 1 and mistakes[0].startswith("base: digits leaves")
+
+
+# The directory
+
+
+def test_a_study_goes_on_with_more_of_the_same_and_refuses_anything_else(tiny_study):
+    study = tiny_study("pool=2", seeds=2)
+    with study.begun():
+        assert Study.open(study.path) == study
+    for grown in (tiny_study("pool=2,4", seeds=2), tiny_study("ema=0.9", "pool=4,2", seeds=3)):
+        with grown.begun():
+            assert {run.name for run in study.runs()} <= {run.name for run in grown.runs()}
+    refused = {
+        "epochs is 1 there and 2 here;": tiny_study("pool=2,4", "ema=0.9", epochs=2),
+        "seeds is 3 there and 2 here": tiny_study("pool=2,4", "ema=0.9", seeds=2),
+        "pool=4 is there and not here": tiny_study("pool=2", "ema=0.9"),
+        "data is 'digits' there and 'cifar10' here": tiny_study("pool=2", data="cifar10"),
+    }
+    for expected, other in refused.items():
+        with pytest.raises(UsageError) as error, other.begun():
+            pass
+        assert expected in str(error.value)
+        assert str(error.value).count(expected) == 1
+    assert Study.open(study.path).seeds == 3
+
+
+def test_two_studies_in_one_directory_at_once_are_refused(tiny_study):
+    study = tiny_study("pool=2")
+    with study.begun(), pytest.raises(UsageError, match="another study is running"):  # noqa: SIM117
+        with study.begun():
+            pass
+    with study.begun():
+        pass
+
+
+def test_a_directory_of_something_else_is_left_alone(tiny_study):
+    study = tiny_study("pool=2")
+    study.path.mkdir()
+    (study.path / "mine.txt").touch()
+    with pytest.raises(UsageError, match="is no study of ours"), study.begun():
+        pass
+    with pytest.raises(UsageError, match="it has no study"):
+        Study.open(study.path)
+    assert [path.name for path in study.path.iterdir()] == ["mine.txt"]
+
+
+# The report
+
+
+def test_a_row_is_a_value_with_mean_and_deviation_over_seeds(tiny_study, finish):
+    study = tiny_study("pool=global,2", "ema=0.9", seeds=3)
+    with study.begun():
+        pass
+    for run in study.runs():
+        if run.recipe.name != "ema-0.9":
+            finish(run, test=0.7 + 0.01 * run.seed + (run.recipe.name == "pool-2") * 0.1)
+    study.runs()[2].run.path.mkdir()
+    study.runs()[2].run.update(status="failed", error="it broke")
+    markdown, table, facts, plot = write_report(study)
+    text = markdown.read_text()
+    assert "| `pool=global` (the base) | `stem8s2-BB1x8-BN1x4` | 2,034 |" in text
+    assert "| 0, 1, 2 | 80.00 % ± 0.00 | 71.00 % ± 1.00 |" in text
+    assert "| 0, 1, 2 | 80.00 % ± 0.00 | 81.00 % ± 1.00 |" in text
+    assert "| `ema=0.9` | `stem8s2-BB1x8-BN1x4` | 2,034 | 0.4 M | none | – | – | – |" in text
+    assert text.count("| `base` |") == 1  # beside ema only: pool has the base among its values
+    assert "- `ema-0.9-seed0`: it broke" in text and "6 of 9 runs finished" in text
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [row["setting"] for row in rows] == ["pool=global", "pool=2", "base", "ema=0.9"]
+    assert float(rows[1]["test_mean"]) == pytest.approx(0.81) and rows[1]["seeds"] == "0 1 2"
+    assert read_json(facts)["factors"]["pool"][0]["test_accuracy"] == [0.7, 0.71, 0.72]
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_validation_accuracy_is_that_of_the_weights_that_were_kept(tiny_study, finish):
+    study = tiny_study("keep=last", seeds=1)
+    for run in study.runs():
+        finish(run, val=0.8)
+    rows = read_json(write_report(study)[2])["factors"]["keep"]
+    assert [row["val_mean"] for row in rows] == pytest.approx([0.8, 0.6])
+
+
+def test_a_study_without_results_has_no_report(tiny_study):
+    with pytest.raises(UsageError, match="nothing to report yet"):
+        write_report(tiny_study("pool=2"))
+
+
+def test_time_left_follows_epochs_times_cost(tiny_study):
+    study, times = tiny_study("blocks=4", seeds=1, epochs=10), iter([0.0, 600.0])
+    runs = study.runs()
+    clock = Clock(runs, now=lambda: next(times))
+    assert clock.left() == "time left not known yet"
+    Run.create(runs[0].run.path, runs[0].recipe, {})
+    runs[0].run.write_metrics([{"epoch": n + 1} for n in range(5)])
+    share = runs[1].work / runs[0].work
+    assert share > 1.5
+    minutes = round(10 * (5 + 10 * share) / 5)
+    assert clock.left() == f"about {minutes // 60} h {minutes % 60} min left"
+    clock.given_up = {run.name for run in runs}
+    assert clock.left() == "all done"
+
+
+# The command
+
+
+def test_help_loads_no_framework():
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "tuning.study", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "usage: python -m tuning.study" in done.stdout and "optimizer=adam@" in done.stdout
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "kerasresnet.recipe" in loaded
+    assert not loaded & {"tensorflow", "keras", "keras_tuner", "matplotlib.figure"}
+
+
+def test_a_run_that_fails_is_recorded_and_the_study_goes_on(here):
+    flags = ["--vary", "learning_rate=0.05,1e30", "--seeds", "1", "--dir", "study"]
+    done = subprocess.run(command(*flags), capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1, done.stderr
+    good, bad = Study.open(here / "study").runs()
+    assert good.finished and good.run.results["images"]["test"] == 360
+    assert good.run.facts["parameters"] == 2034 and good.run.facts["precision"] == "float32"
+    assert not bad.finished and "the training loss became" in bad.error
+    assert f"failed: {bad.name}: KerasResNetError: the training loss" in done.stderr
+    assert "| `learning_rate=0.05` (the base) |" in done.stdout
+    assert "0 of 1" in done.stdout and "2 epochs in all" in done.stdout
+    report = {"table.md", "table.csv", "table.json", "plot.png"}
+    assert report <= {path.name for path in (here / "study").iterdir()}
+    for name in report:
+        (here / "study" / name).unlink()
+    again = [sys.executable, "-m", "tuning.study", "--report", "study"]
+    subprocess.run(again, check=True, timeout=60)
+    assert report <= {path.name for path in (here / "study").iterdir()}
+
+
+def test_finished_runs_are_not_trained_again(tiny_study, finish, capsys):
+    study = tiny_study("pool=2", seeds=2)
+    with study.begun():
+        pass
+    for run in study.runs():
+        finish(run)
+    options = {"base": "tiny.toml", "data": "digits", "dir": study.path, "seeds": 2}
+    assert run_study(StudyOptions(vary=("pool=2",), **options)) == 0
+    assert "2 of 2" in capsys.readouterr().out
+    assert not (study.path / "logs").exists()
+
+
+def wait_for_state(study, run, process):
+    deadline = time.monotonic() + 120
+    while not list((study / "runs" / run).glob("state-*.weights.h5")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(here):
+    flags = command("--vary", "keep=last", "--seeds", "1", "--epochs", "40", "--dir", "study")
+    process = subprocess.Popen(flags, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    wait_for_state(here / "study", "base-seed0", process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == 130
+    assert "stopped after 0 of 2 runs" in errors and "Traceback" not in errors
+    assert " ".join(flags[3:]) in errors
+    base = Study.open(here / "study").runs()[0]
+    before = base.run.metrics
+    assert base.run.facts["status"] == "interrupted" and 0 < len(before) < 40
+    done = subprocess.run(flags, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert base.run.metrics[: len(before)] == before and len(base.run.metrics) == 40
+
+
+@pytest.mark.slow
+def test_kill_9_of_a_training_costs_one_run_and_of_the_study_leaves_no_orphan(here):
+    flags = command("--vary", "keep=last", "--seeds", "1", "--epochs", "40", "--dir", "study")
+    process = subprocess.Popen(flags)
+    wait_for_state(here / "study", "base-seed0", process)
+    (child,) = (p for p in psutil.Process(process.pid).children() if "--resume" in p.cmdline())
+    child.kill()
+    wait_for_state(here / "study", "keep-last-seed0", process)
+    base, other = Study.open(here / "study").runs()
+    assert base.error == "ended by SIGKILL"
+    (child,) = (p for p in psutil.Process(process.pid).children() if "--resume" in p.cmdline())
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert child.wait(timeout=30) is None or not child.is_running()
+    done = subprocess.run(flags, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert base.error is None and len(base.run.metrics) == len(other.run.metrics) == 40
