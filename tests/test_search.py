@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from tuning.trials import best_trial, read_trials
 
 from kerasresnet.recipe import Recipe
 from tuning import search as search_module
+from tuning.trials import best_trial, read_trials
 
 ROOT = Path(__file__).resolve().parent.parent
 SEARCH = [sys.executable, "-m", "tuning.search"]
