@@ -8,9 +8,8 @@ import threading
 import numpy as np
 import pytest
 
-from kerasresnet import export
 from kerasresnet.errors import KerasResNetError, UsageError
-from kerasresnet.export import export_saved_model
+from kerasresnet.export import export_saved_model, publish, saved_model
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +56,12 @@ def test_variables_are_stored_once(exported, finished_run):
     import keras
     import tensorflow as tf
 
+    from kerasresnet.export.fold import fold_batch_norm
+
     stored = tf.train.list_variables(str(exported / "variables" / "variables"))
     held = sum(int(np.prod(shape)) for name, shape in stored if name.endswith("VARIABLE_VALUE"))
-    assert held == keras.saving.load_model(finished_run.model_path).count_params()
+    folded = fold_batch_norm(keras.saving.load_model(finished_run.model_path, compile=False))
+    assert held == folded.count_params()
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 3), (1, 28, 28, 3), (1, 32, 32, 1)])
@@ -112,7 +114,7 @@ def test_parallel_exports_to_one_name_all_arrive(tmp_path):
         folder.mkdir(parents=True)
         (folder / "saved_model.pb").write_text(str(i))
     threads = [
-        threading.Thread(target=export._publish, args=(folder, home, None)) for folder in folders
+        threading.Thread(target=publish.publish, args=(folder, home, None)) for folder in folders
     ]
     for thread in threads:
         thread.start()
@@ -126,7 +128,7 @@ def test_parallel_exports_to_one_name_all_arrive(tmp_path):
 def test_an_export_that_differs_from_the_model_is_not_published(
     finished_run, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(export, "TOLERANCE", float("nan"))
+    monkeypatch.setitem(saved_model.TOLERANCE, "float32", float("nan"))
     with pytest.raises(KerasResNetError, match="nothing was published"):
         export_saved_model(finished_run, tmp_path)
     assert not list((tmp_path / "tiny").iterdir())
@@ -139,6 +141,41 @@ def test_a_plain_model_exports_with_its_labels(tmp_path, tiny_recipe):
     with pytest.raises(UsageError, match="10 classes, and 2 labels"):
         export_saved_model(model, tmp_path, labels=["a", "b"])
     assert export_saved_model(model, tmp_path, name="plain") == tmp_path / "plain" / "1"
+
+
+def test_the_card_says_what_it_is_and_what_it_reached(finished_run, digits, tmp_path):
+    path = export_saved_model(finished_run, tmp_path, measure_on=digits)
+    card = json.loads((path / "assets.extra" / "model_card.json").read_text())
+    assert card["network"] == "stem8s2-BB1x8-BN1x4"
+    assert card["accuracy"]["test"] == finished_run.results["test"]["accuracy"]
+    reached = card["test_accuracy_of_this_export"]
+    assert reached["export"] == reached["keras"] == card["accuracy"]["test"]
+    assert reached["images"] == 360
+    text = (path / "assets.extra" / "model_card.md").read_text()
+    assert "CC BY" in text and f"{reached['export']:.2%}" in text
+    assert (path / "assets" / "labels.txt").read_text().splitlines() == list(digits.labels)
+
+
+@pytest.mark.parametrize("settings", [{"freeze": True}, {"precision": "bfloat16"}])
+def test_frozen_exports_need_no_variables_and_agree(settings, finished_run, digits, tmp_path):
+    import tensorflow as tf
+
+    plain, frozen = (
+        tf.saved_model.load(str(export_saved_model(finished_run, tmp_path, **kind)))
+        for kind in ({}, settings)
+    )
+    stored = tf.train.list_variables(str(tmp_path / "tiny" / "2" / "variables" / "variables"))
+    assert not [name for name, _ in stored if name.endswith("VARIABLE_VALUE")]
+    images = tf.constant(digits.x_test[:100])
+    ours, theirs = (
+        loaded.signatures["serving_default"](images=images)["probabilities"]
+        for loaded in (plain, frozen)
+    )
+    atol = 0.05 if "precision" in settings else 1e-5
+    np.testing.assert_allclose(ours, theirs, atol=atol)
+    assert np.mean(np.argmax(ours, 1) == np.argmax(theirs, 1)) > 0.95
+    # bfloat16 really computes in it.
+    assert ("precision" in settings) == (float(np.abs(ours - theirs).max()) > 1e-4)
 
 
 def test_evaluation_agrees_for_run_keras_file_and_saved_model(finished_run, exported):

@@ -1,0 +1,98 @@
+"""python -m kerasresnet.export RUN_DIR: a trained run as a file that others serve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from kerasresnet.errors import UsageError, exit_on_error
+from kerasresnet.options import parse
+from kerasresnet.quiet import quiet_tensorflow
+from kerasresnet.run import Run
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Export a run as a SavedModel for TF Serving, or for ONNX, LiteRT, OpenVINO."""
+
+    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
+    """The run, as kerasresnet.fit made it."""
+    export_dir: Path = Path("saved_models")
+    """Where it goes: <export-dir>/<name>/<version>/; another format to <name>-<format>/."""
+    name: str | None = None
+    """What the model is called (default: the run's name)."""
+    version: int | None = None
+    """The version (default: one more than the highest there)."""
+    format: Literal["saved_model", "onnx", "litert", "litert-int8", "openvino"] = "saved_model"
+    """The others need pip install "kerasresnet[onnx]", [litert] or [openvino]."""
+    freeze: bool = False
+    """saved_model: variables as constants of the graph, which a server runs faster."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """saved_model: bfloat16 computes in it, frozen: for processors that multiply it."""
+    measure: bool = False
+    """saved_model: measure export and Keras model on the whole test set, for the model card."""
+    data_dir: Path | None = None
+    """Where TFDS keeps data sets (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)."""
+    verbose: bool = False
+    """Show TensorFlow's own start-up messages."""
+
+
+def export(options: ExportOptions) -> Path:
+    """Do what `options` say; returns what was written."""
+    from kerasresnet.data import load_data
+    from kerasresnet.export import export_saved_model
+
+    run = Run.open(options.run_dir)
+    if options.format != "saved_model":
+        return _other_format(run, options)
+    data = load_data(run.facts["data"], options.data_dir) if options.measure else None
+    return export_saved_model(
+        run,
+        options.export_dir,
+        name=options.name,
+        version=options.version,
+        freeze=options.freeze,
+        precision=options.precision,
+        measure_on=data,
+    )
+
+
+def _other_format(run: Run, options: ExportOptions) -> Path:
+    from kerasresnet.data import load_data
+    from kerasresnet.export.fold import fold_batch_norm
+    from kerasresnet.export.formats import export_format
+    from kerasresnet.export.publish import highest_version
+    from kerasresnet.export.runtimes import require
+    from kerasresnet.export.saved_model import resolve
+
+    require(options.format)
+    _, model, name, labels = resolve(run, options.name)
+    # Never under the name itself: a server that watches it would take this for a version.
+    home = options.export_dir / f"{name}-{options.format}"
+    home.mkdir(parents=True, exist_ok=True)
+    version = highest_version(home) + 1 if options.version is None else options.version
+    data = load_data(run.facts["data"], options.data_dir)
+    return export_format(
+        fold_batch_norm(model),
+        options.format,
+        home / str(version),
+        labels=labels,
+        calibration=data.x_train,
+    )
+
+
+def main() -> None:
+    with exit_on_error("kerasresnet.export"):
+        options = parse(ExportOptions, None, prog="python -m kerasresnet.export")
+        Run.open(options.run_dir)
+        if options.version is not None and options.version < 1:
+            raise UsageError(f"a version is 1 or more, received {options.version}")
+        quiet_tensorflow(options.verbose)
+        print(export(options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The model card: what an export is, how it was trained, what it reaches and how that was measured.
+
+After Mitchell et al., "Model Cards for Model Reporting" (arXiv 1810.03993), as far as files know.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kerasresnet.budget import count_macs, count_parameters
+from kerasresnet.run import Run, versions, write_json, write_text
+
+LICENCES = {
+    "cifar10": "CIFAR-10 (Krizhevsky, 2009, Learning Multiple Layers of Features from Tiny "
+    "Images): published without a licence, for research; its images are others' photographs.",
+    "digits": "scikit-learn's digits, from the UCI repository (Alpaydin and Kaynak, 1998): CC BY "
+    "4.0.",
+}
+
+
+def model_card(
+    run: Run | None,
+    labels: Sequence[str],
+    settings: dict[str, Any],
+    accuracy: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What is known of an export with these `settings`, of a run or (None) of a bare model.
+
+    `accuracy` is what this very export reached on the test set, where that was measured.
+    """
+    card: dict[str, Any] = {
+        "exported": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "labels": list(labels),
+        "export": settings,
+        "versions": versions(),
+    }
+    if accuracy:
+        card["test_accuracy_of_this_export"] = accuracy
+    if run is None:
+        return card
+    facts, recipe = run.facts, run.recipe
+    card |= {
+        "name": facts["name"],
+        "network": recipe.spec.to_text(),
+        "input": "x".join(map(str, recipe.spec.input_shape)) + " uint8",
+        "recipe": recipe.model_dump(mode="json") | {"spec": recipe.spec.to_text()},
+        "run": {name: facts.get(name) for name in ("seed", "device", "precision", "versions")},
+        "data": facts.get("data"),
+        "data_licence": LICENCES.get(facts.get("data"), "see where the data came from"),
+        "parameters": count_parameters(recipe.spec),
+        "macs": count_macs(recipe.spec),
+    }
+    if run.results_path.is_file():
+        results = run.results
+        card["accuracy"] = {
+            "test": results["test"]["accuracy"],
+            "images": results["images"],
+            "how": "the run's kept model in float32 on the whole test set, read once after "
+            "training; the epoch was chosen "
+            + ("on the validation slice" if recipe.keep == "best" else "by nothing: the last"),
+            "epochs": len(results["epochs"]),
+            "train_seconds": results["train_seconds"],
+        }
+    return card
+
+
+def write_card(card: dict[str, Any], folder: Path) -> None:
+    """Write `model_card.json` and `.md` into assets.extra/ of the SavedModel in `folder`."""
+    extra = folder / "assets.extra"
+    extra.mkdir(exist_ok=True)
+    write_json(extra / "model_card.json", card)
+    write_text(extra / "model_card.md", card_text(card))
+
+
+def card_text(card: dict[str, Any]) -> str:
+    """The card as Markdown, for people."""
+    lines = [f"# {card.get('name', 'model')}", ""]
+    if "network" in card:
+        lines += [
+            f"A residual network `{card['network']}` for images of {card['input']}: "
+            f"{card['parameters']:,} parameters, {card['macs']:,} multiply-accumulates an image.",
+            "",
+        ]
+    if "accuracy" in card:
+        found = card["accuracy"]
+        lines += [
+            f"- **Accuracy:** {found['test']:.2%} of {found['images']['test']:,} test images of "
+            f"{card['data']} ({found['how']}).",
+            f"- **Training:** {found['epochs']} epochs on {found['images']['train']:,} images, "
+            f"{found['train_seconds'] / 60:.1f} min, seed {card['run']['seed']}, "
+            f"{card['run']['device'] or 'device unknown'}.",
+        ]
+    if "test_accuracy_of_this_export" in card:
+        found = card["test_accuracy_of_this_export"]
+        lines += [
+            f"- **This export:** {found['export']:.2%}, the Keras model beside it "
+            f"{found['keras']:.2%}, both on {found['images']:,} test images."
+        ]
+    if "data" in card:
+        lines += [f"- **Data:** {card['data']}. {card['data_licence']}"]
+    settings = ", ".join(f"{name} {value}" for name, value in card["export"].items())
+    lines += [
+        f"- **Classes:** {', '.join(card['labels'])}.",
+        f"- **Export:** {settings}; {card['exported']}.",
+        "- **Limits:** it names one of its classes for any image whatever; its probabilities are "
+        "not calibrated.",
+    ]
+    return "\n".join(lines) + "\n"

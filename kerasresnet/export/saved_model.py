@@ -1,0 +1,132 @@
+"""From a run to `saved_models/<name>/<version>/`, the layout that TF Serving watches.
+
+The SavedModel takes raw pixels or PNG and JPEG files (`kerasresnet.export.signatures`). It is
+written aside, reloaded and compared, then renamed: a server that watches the directory sees a
+whole version or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from kerasresnet.errors import KerasResNetError, UsageError
+from kerasresnet.run import Run
+
+if TYPE_CHECKING:
+    import keras
+
+    from kerasresnet.data import ImageData
+
+# Of a probability, between the Keras model and its reloaded export.
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
+
+
+def export_saved_model(
+    run_or_model: Run | str | Path | keras.Model,
+    export_dir: str | Path = "saved_models",
+    *,
+    name: str | None = None,
+    version: int | None = None,
+    labels: Sequence[str] | None = None,
+    freeze: bool = False,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    measure_on: ImageData | None = None,
+) -> Path:
+    """Export a run (or a model of ours) and return the directory of the new version.
+
+    `name` is the run's own by default, `version` one more than the highest there. `labels` are
+    the names of the classes, the run's own by default, else "0", "1", …. Batch norms are folded
+    into convolutions; `freeze` writes variables as constants, which a server runs faster, and
+    bfloat16 computes in it. With `measure_on` the model card says what the export and the Keras
+    model reach on all of its test images.
+
+    Raises `UsageError` for something that cannot be exported or a version that exists,
+    `KerasResNetError` where the written model does not give what the Keras model gives.
+    """
+    from kerasresnet.export.card import model_card, write_card
+    from kerasresnet.export.publish import aside, publish, refuse_taken
+    from kerasresnet.export.signatures import write_signatures
+    from kerasresnet.export.warmup import write_warmup
+
+    require_tensorflow()
+    run, model, name, labels = resolve(run_or_model, name, labels)
+    home = Path(export_dir) / name
+    refuse_taken(home, version)
+    with aside(home) as folder:
+        write_signatures(model, folder, labels, freeze=freeze, precision=precision)
+        _check(model, folder, precision)
+        write_warmup(folder, name, model.input_shape[1:])
+        accuracy = measure_export(model, folder, measure_on) if measure_on else None
+        settings = {"precision": precision, "frozen": freeze or precision == "bfloat16"}
+        write_card(model_card(run, labels, settings, accuracy), folder)
+        return publish(folder, home, version)
+
+
+def require_tensorflow() -> None:
+    """Raises `UsageError` where Keras runs on another backend."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise UsageError(
+            f"an export needs the tensorflow backend, and this is {keras.backend.backend()}; "
+            "run python -m kerasresnet.export with KERAS_BACKEND=tensorflow"
+        )
+
+
+def resolve(
+    run_or_model: Any, name: str | None = None, labels: Sequence[str] | None = None
+) -> tuple[Run | None, keras.Model, str, list[str]]:
+    """(run, model, name, labels) of what is to be exported; no run for a bare model."""
+    import keras
+
+    run = None
+    if isinstance(run_or_model, keras.Model):
+        model = run_or_model
+    else:
+        run = run_or_model if isinstance(run_or_model, Run) else Run.open(run_or_model)
+        if not run.model_path.is_file():
+            raise UsageError(f"{run.path} holds no model yet: its first epoch is not finished")
+        model = keras.saving.load_model(run.model_path, compile=False)
+        name, labels = name or run.facts["name"], labels or run.facts["labels"]
+    classes = model.output_shape[-1]
+    labels = [str(i) for i in range(classes)] if labels is None else list(labels)
+    if len(labels) != classes:
+        raise UsageError(f"the model has {classes} classes, and {len(labels)} labels were given")
+    return run, model, name or model.name, labels
+
+
+def _check(model: keras.Model, folder: Path, precision: str) -> None:
+    """Raises `KerasResNetError` unless the reloaded export equals `model` on random images."""
+    import tensorflow as tf
+
+    images = np.random.default_rng(0).integers(0, 256, (8, *model.input_shape[1:]), dtype=np.uint8)
+    loaded = tf.saved_model.load(str(folder))
+    expected = tf.nn.softmax(model(images, training=False)).numpy()
+    files = [tf.io.encode_png(image) for image in images]
+    for served in (
+        loaded.signatures["serving_default"](images=tf.constant(images)),
+        loaded.signatures["serving_bytes"](image_bytes=tf.stack(files)),
+    ):
+        difference = float(np.abs(served["probabilities"].numpy() - expected).max())
+        # Written so that NaN fails.
+        if not difference <= TOLERANCE[precision]:
+            raise KerasResNetError(
+                f"the export differs from the model by {difference:g} in a probability, more than "
+                f"{TOLERANCE[precision]:g}; nothing was published"
+            )
+
+
+def measure_export(model: keras.Model, folder: Path, data: ImageData) -> dict[str, Any]:
+    """Accuracy on all test images of `data`, of the SavedModel in `folder` and of `model`."""
+    from kerasresnet.evaluate import load_predictor, measure
+
+    served, _, _ = load_predictor(folder)
+    found = {"data": data.name, "images": len(data.x_test)}
+    for key, predictor in (("export", served), ("keras", model.predict_on_batch)):
+        metrics = measure(predictor, data.x_test, data.y_test, data.labels)
+        found[key] = metrics["accuracy"]
+    return found

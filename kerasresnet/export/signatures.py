@@ -1,0 +1,101 @@
+"""What a server offers: the signatures of an export, and the module that holds their variables."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import keras
+import tensorflow as tf
+
+from kerasresnet.export.fold import fold_batch_norm
+from kerasresnet.export.guards import checked_integers, checked_pixels, decoded
+
+LABELS = "labels.txt"  # in assets/, one a line
+
+
+def write_signatures(
+    model: keras.Model,
+    folder: Path,
+    labels: Sequence[str],
+    *,
+    fold: bool = True,
+    freeze: bool = False,
+    precision: Literal["float32", "bfloat16"] = "float32",
+) -> None:
+    """Write `model` (uint8 images [N, H, W, C] → logits) as a SavedModel into `folder`.
+
+    - ``serving_default``: `images` uint8 [N, H, W, C] → `probabilities` [N, classes], `class_id`
+      int32 [N], `label` string [N];
+    - ``serving_bytes``: `image_bytes` string [N], PNG or JPEG files → the same;
+    - ``serving_int32``: `images` int32 → the same; values outside 0…255 are refused, where JSON
+      numbers for a uint8 wrap round unseen;
+    - ``logits``: `images` uint8 → `logits` [N, classes], `features` [N, F] (the head's inputs).
+
+    `fold` puts batch norms into convolutions, `freeze` variables into the graph as constants,
+    which lets a server's optimizer see them; bfloat16 always does both.
+    """
+    shape = tuple(model.input_shape[1:])
+    freeze = freeze or precision == "bfloat16"  # else every request would cast the weights anew
+    network = fold_batch_norm(model, precision) if fold or freeze else model
+    both = keras.Model(network.input, [network.output, network.get_layer("head").input])
+    module = tf.Module()
+    call = _frozen(both, shape, module) if freeze else _called(both, module)
+    with tempfile.TemporaryDirectory() as aside:
+        path = Path(aside, LABELS)
+        path.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+        module.labels = tf.saved_model.Asset(str(path))
+        tf.saved_model.save(module, str(folder), _signatures(call, shape, labels))
+
+
+def _called(network: keras.Model, module: tf.Module) -> Callable:
+    """The network as it is; `module` tracks every variable once."""
+    module.weights = [variable.value for variable in network.variables]
+    return lambda images: network(images, training=False)
+
+
+def _frozen(network: keras.Model, shape: tuple[int, ...], module: tf.Module) -> Callable:
+    """The network with its variables as constants."""
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    function = tf.function(
+        lambda images: network(images, training=False),
+        input_signature=[tf.TensorSpec([None, *shape], tf.uint8, name="images")],
+    )
+    module.network = convert_variables_to_constants_v2(function.get_concrete_function())
+    return module.network
+
+
+def _signatures(call: Callable, shape: tuple[int, ...], labels: Sequence[str]) -> dict:
+    names = tf.constant(list(labels))
+
+    def answer(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = tf.nn.softmax(call(images)[0])
+        class_id = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
+        label = tf.gather(names, class_id)
+        return {"probabilities": probabilities, "class_id": class_id, "label": label}
+
+    def taking(name: str, kind: tf.DType, rest: Sequence[int], body: Callable) -> tf.function:
+        spec = tf.TensorSpec([None, *rest], kind, name=name)
+        return tf.function(body, input_signature=[spec], autograph=False)
+
+    def logits(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        found, features = call(checked_pixels(images, shape))
+        return {"logits": found, "features": tf.cast(features, tf.float32)}
+
+    return {
+        "serving_default": taking(
+            "images", tf.uint8, shape, lambda images: answer(checked_pixels(images, shape))
+        ),
+        "serving_bytes": taking(
+            "image_bytes", tf.string, [], lambda image_bytes: answer(decoded(image_bytes, shape))
+        ),
+        "serving_int32": taking(
+            "images", tf.int32, shape, lambda images: answer(checked_integers(images, shape))
+        ),
+        "logits": taking("images", tf.uint8, shape, logits),
+    }

@@ -1,0 +1,131 @@
+"""Models of this machine: exports through their signatures, runs and .keras files through Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kerasresnet.errors import KerasResNetError, UsageError
+from kerasresnet.predict.target import (
+    BYTES,
+    BYTES_INPUT,
+    PIXELS,
+    PIXELS_INPUT,
+    Answer,
+    Refused,
+    Target,
+    read_signatures,
+    reason_in,
+)
+from kerasresnet.quiet import quiet_tensorflow
+from kerasresnet.run import Run
+
+LABELS = "labels.txt"  # in an export's assets, one name a line
+
+
+def open_local(path: Path, verbose: bool = False) -> Target:
+    """Load a version of an export, the newest of a model's directory, a run or a .keras file.
+
+    Raises `UsageError` for anything else, `KerasResNetError` for what does not load.
+    """
+    if not path.exists():
+        raise UsageError(
+            f"{path} does not exist; give an export (saved_models/quick), a run, a .keras file, or "
+            "a server (http://localhost:8501/v1/models/quick)"
+        )
+    if (path / "run.json").is_file() or (path.suffix == ".keras" and path.is_file()):
+        quiet_tensorflow(verbose)
+        return KerasModel(path)
+    version = newest_version(path)
+    quiet_tensorflow(verbose)
+    return SavedModel(version)
+
+
+def newest_version(path: Path) -> Path:
+    """`path` itself where it is a SavedModel, else its numbered directory of the highest number.
+
+    Raises `UsageError` where there is none.
+    """
+    if (path / "saved_model.pb").is_file():
+        return path
+    versions = [p.parent for p in path.glob("*/saved_model.pb") if p.parent.name.isdecimal()]
+    if not versions:
+        raise UsageError(
+            f"{path} holds no model: give an export (saved_models/quick or saved_models/quick/1), "
+            "a run or a .keras file"
+        )
+    return max(versions, key=lambda version: int(version.name))
+
+
+class SavedModel:
+    """A version directory of an export, called through its signatures."""
+
+    def __init__(self, path: Path) -> None:
+        import tensorflow as tf
+
+        self.name = str(path)
+        try:
+            # The signatures live no longer than what was loaded.
+            self._loaded = tf.saved_model.load(str(path))
+            self._signatures = dict(self._loaded.signatures)
+            inputs = {
+                name: {
+                    key: tuple(spec.shape.as_list())
+                    for key, spec in signature.structured_input_signature[1].items()
+                }
+                for name, signature in self._signatures.items()
+            }
+        except Exception as error:  # whatever a damaged file makes TensorFlow raise
+            raise KerasResNetError(f"cannot load {path}: {reason_in(str(error))}") from None
+        self.image_shape, self.takes_bytes = read_signatures(self.name, inputs)
+        self.labels = _asset_labels(path)
+
+    def predict(self, images: np.ndarray | list[bytes]) -> Answer:
+        import tensorflow as tf
+
+        of_bytes = isinstance(images, list)
+        signature = self._signatures[BYTES if of_bytes else PIXELS]
+        try:
+            answer = signature(**{BYTES_INPUT if of_bytes else PIXELS_INPUT: tf.constant(images)})
+        except tf.errors.OpError as error:
+            raise Refused(reason_in(error.message)) from None
+        if "probabilities" not in answer:
+            raise KerasResNetError(f"{self.name} answers, but without probabilities")
+        labels = answer.get("label")
+        if labels is not None:
+            labels = [label.decode() for label in labels.numpy()]
+        return Answer(answer["probabilities"].numpy(), labels)
+
+
+def _asset_labels(path: Path) -> Sequence[str] | None:
+    file = path / "assets" / LABELS
+    return file.read_text("utf-8").splitlines() if file.is_file() else None
+
+
+class KerasModel:
+    """A run's model or a .keras file; its classes have the names that its run knows."""
+
+    takes_bytes = False
+
+    def __init__(self, path: Path) -> None:
+        from kerasresnet.evaluate import load_predictor
+
+        self.name = str(path)
+        self._logits_of, shape, classes = load_predictor(path)
+        if len(shape) != 3:
+            raise KerasResNetError(
+                f"{path} takes arrays of shape {shape}, and not images [H, W, C]"
+            )
+        self.image_shape = tuple(shape)
+        folder = path if path.is_dir() else path.parent
+        is_run = (folder / "run.json").is_file()
+        self.labels = Run.open(folder).facts["labels"] if is_run else None
+        self.labels = self.labels or [str(i) for i in range(classes)]
+
+    def predict(self, images: np.ndarray | list[bytes]) -> Answer:
+        from scipy.special import softmax
+
+        logits = np.asarray(self._logits_of(images), np.float64)
+        return Answer(softmax(logits, axis=1))
