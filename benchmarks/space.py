@@ -1,6 +1,11 @@
 """How long a search takes to find a network that fills the budget, and how well it fills it.
 
-python benchmarks/space.py --out benchmarks/space.json
+python benchmarks/space.py                              half a minute
+python benchmarks/space.py --out benchmarks/space.json  the figures as a file
+
+The limits take turns, round after round, each round with a seed of its own. A sample is a choice
+whose network has been solved for and counted; one core, no Keras. Printed are medians over the
+rounds, and the shares of the limit over all samples.
 """
 
 from __future__ import annotations
@@ -10,15 +15,18 @@ import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kerasresnet.budget import count_parameters
-from kerasresnet.errors import exit_on_error
+from kerasresnet.errors import UsageError, exit_on_error
 from kerasresnet.options import parse
 from kerasresnet.recipe import Recipe
-from kerasresnet.run import write_json
+from kerasresnet.run import versions, write_json
 from tuning.space import Space, narrow
 
 LIMITS = (300_000, 1_000_000, 5_000_000)
+QUANTILES = (0.0, 0.01, 0.1, 0.5, 0.9, 1.0)
+GOAL = 200  # microseconds a sample
 
 
 @dataclass(frozen=True)
@@ -30,43 +38,76 @@ class SpaceOptions:
     rounds: int = 5
     """Rounds of every limit, in turn."""
     out: Path | None = None
-    """Where the figures go, as JSON."""
+    """A JSON file for the figures of every round."""
 
 
-def measure(options: SpaceOptions) -> dict:
-    """Microseconds a sample in every round, and deciles of the shares, for each limit."""
-    spaces = {
-        limit: Space(Recipe.named("quick").replace(max_params=limit), narrow({}))
-        for limit in LIMITS
-    }
-    found = {limit: {"microseconds": [], "shares": []} for limit in LIMITS}
-    for number in range(options.rounds):
+def one_round(space: Space, seed: int, samples: int) -> tuple[float, list[float]]:
+    """Microseconds a sample, and the share of the limit that each sample uses."""
+    draw = random.Random(seed)
+    started = time.perf_counter()
+    chosen = [space.sample(draw) for _ in range(samples)]
+    seconds = time.perf_counter() - started
+    limit = space.base.max_params
+    shares = [count_parameters(space.network(values)) / limit for values in chosen]
+    return 1e6 * seconds / samples, shares
+
+
+def quantiles(shares: list[float]) -> dict[str, float]:
+    """The shares at `QUANTILES`: 0 is the least, 1 the most."""
+    ordered = sorted(shares)
+    return {f"{q:g}": round(ordered[round(q * (len(ordered) - 1))], 6) for q in QUANTILES}
+
+
+def measure(options: SpaceOptions) -> dict[str, Any]:
+    """For each limit the microseconds a sample of every round, and quantiles of the shares."""
+    base, dimensions = Recipe.named("quick"), narrow({})
+    spaces = {limit: Space(base.replace(max_params=limit), dimensions) for limit in LIMITS}
+    times: dict[int, list[float]] = {limit: [] for limit in LIMITS}
+    shares: dict[int, list[float]] = {limit: [] for limit in LIMITS}
+    for seed in range(options.rounds):
         for limit, space in spaces.items():
-            draw = random.Random(number)
-            started = time.perf_counter()
-            values = [space.sample(draw) for _ in range(options.samples)]
-            seconds = time.perf_counter() - started
-            found[limit]["microseconds"].append(round(1e6 * seconds / options.samples, 1))
-            shares = [count_parameters(space.network(v)) / limit for v in values]
-            found[limit]["shares"].append(
-                {
-                    "least": round(min(shares), 4),
-                    "median": round(statistics.median(shares), 4),
-                    "most": round(max(shares), 6),
-                }
-            )
-    return {"samples": options.samples, "rounds": options.rounds, "limits": found}
+            microseconds, used = one_round(space, seed, options.samples)
+            times[limit].append(round(microseconds, 1))
+            shares[limit] += used
+    return {
+        "samples": options.samples,
+        "rounds": options.rounds,
+        "limits": {
+            limit: {"microseconds": times[limit], "shares": quantiles(shares[limit])}
+            for limit in LIMITS
+        },
+    }
+
+
+def print_figures(limits: dict[int, dict[str, Any]]) -> None:
+    """A row for each limit, and whether the goals that the project set itself are met."""
+    heads = "".join(f"{f'{q:.0%}':>9}" for q in QUANTILES)
+    print(f"{'limit':>10} {'µs a sample':>12} {'least':>7} {'most':>7}   share of it at:{heads}")
+    for limit, figures in limits.items():
+        times, shares = figures["microseconds"], figures["shares"]
+        row = f"{limit:10,} {statistics.median(times):12.1f} {min(times):7.1f} {max(times):7.1f}"
+        print(row + " " * 18 + "".join(f"{share:9.2%}" for share in shares.values()))
+    for limit, figures in limits.items():
+        middle, shares = statistics.median(figures["microseconds"]), figures["shares"]
+        verdict = "yes" if middle < GOAL else "NO"
+        print(f"{verdict:3} {limit:,}: {middle:.0f} of {GOAL} µs a sample")
+        inside = shares["0"] >= 0.95 and shares["1"] <= 1
+        verdict = "yes" if inside and shares["0.5"] >= 0.97 else "NO"
+        print(f"{verdict:3} {limit:,}: none over the limit or below 95 %, median at least 97 %")
 
 
 def main() -> None:
     with exit_on_error("benchmarks/space.py"):
         options = parse(SpaceOptions, None, prog="python benchmarks/space.py")
+        if options.samples < 1 or options.rounds < 1:
+            raise UsageError("--samples and --rounds are 1 or more")
         measured = measure(options)
-        for limit, figures in measured["limits"].items():
-            median = statistics.median(figures["microseconds"])
-            print(f"{limit:,}: {median:.0f} µs a sample; shares {figures['shares'][0]}")
+        print_figures(measured["limits"])
         if options.out:
-            write_json(options.out, measured)
+            from kerasresnet.device import describe_device
+
+            about = {"device": describe_device(), "versions": versions()}
+            write_json(options.out, {**about, **measured})
 
 
 if __name__ == "__main__":

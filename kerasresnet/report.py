@@ -134,6 +134,36 @@ def speed_table(path: Path) -> str:
     return "\n".join([*lines, "", how])
 
 
+def serving_table(path: Path) -> str:
+    """A Markdown table of what benchmarks/serving.py measured into the JSON file `path`."""
+    measured = read_json(path)
+    latency, rates = (
+        {name: statistics.median(values) for name, values in measured[what].items()}
+        for what in ("milliseconds", "images_a_second")
+    )
+    lines = ["| | 1 image, ms | 64 images, images/s |", "|---|---:|---:|"]
+    lines += [f"| {name} | {latency[name]:.2f} | {rates[name]:,.0f} |" for name in latency]
+    costs = (statistics.median(values) for values in measured["extra_cost"].values())
+    how = (
+        f"{measured['device']}; `{measured['network']}`, {measured['rounds']} rounds in turn, "
+        f"medians. Guards and labels cost {next(costs):.1%} of one image's time, {next(costs):.1%} "
+        "of 64 images'."
+    )
+    return "\n".join([*lines, "", how])
+
+
+def formats_table(path: Path) -> str:
+    """A Markdown table of what benchmarks/formats.py measured into the JSON file `path`."""
+    measured = read_json(path)
+    lines = ["| | test accuracy | same class as Keras | MB |", "|---|---:|---:|---:|"]
+    lines += [
+        f"| {name} | {row['accuracy']:.2%} | {row['same_class']:.2%} | {row['megabytes']:.2f} |"
+        for name, row in measured["formats"].items()
+    ]
+    how = f"`{measured['recipe']}`, seed {measured['seed']}, all test images of {measured['data']}."
+    return "\n".join([*lines, "", how])
+
+
 def put_between_markers(text: str, name: str, table: str) -> str:
     """`text` with `table` between the markers of `name`. Raises `UsageError` where it has none."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
@@ -151,17 +181,28 @@ class ReportOptions:
     """The folder with the results.json files of runs."""
     augment_speed: Path = Path("benchmarks/augment.json")
     """What benchmarks/augment.py wrote."""
+    serving_speed: Path = Path("benchmarks/serving.json")
+    """What benchmarks/serving.py wrote."""
+    formats: Path = Path("benchmarks/formats.json")
+    """What benchmarks/formats.py wrote."""
     into: Path | None = None
     """A Markdown file with the markers (default: print the tables)."""
+
+
+def all_tables(options: ReportOptions) -> dict[str, str]:
+    """Every table of the README, by the name of its markers."""
+    return {
+        "results": results_table(options.results),
+        "augment-speed": speed_table(options.augment_speed),
+        "serving-speed": serving_table(options.serving_speed),
+        "formats": formats_table(options.formats),
+    }
 
 
 def main() -> None:
     with exit_on_error("kerasresnet.report"):
         options = parse(ReportOptions, None, prog="python -m kerasresnet.report")
-        tables = {
-            "results": results_table(options.results),
-            "augment-speed": speed_table(options.augment_speed),
-        }
+        tables = all_tables(options)
         if options.into is None:
             print("\n\n".join(tables.values()))
             return

@@ -1,19 +1,34 @@
-"""The directory of a search keeps its settings, its images, and strangers out."""
+"""The directory of a search keeps its settings, and strangers and second searches out."""
 
+import contextlib
+import shutil
 import subprocess
 import sys
 import threading
+import time
 
-import numpy as np
 import pytest
 
 from kerasresnet.errors import UsageError
 from kerasresnet.recipe import Recipe
-from tuning.images import search_images
 from tuning.project import Project, Settings
 from tuning.space import Space, narrow
 
 SETTINGS = Settings(data="digits", base="digits", val_images=144, train_images=512)
+OTHER = {
+    "tuner": "random",
+    "data": "cifar10",
+    "base": "quick",
+    "max_params": 7,
+    "max_epochs": 7,
+    "factor": 2,
+    "iterations": 2,
+    "max_trials": 7,
+    "max_macs": 7,
+    "train_images": None,
+    "val_images": 7,
+    "seed": 7,
+}
 
 
 def space(changes=None, **recipe):
@@ -27,110 +42,223 @@ def started(path, settings=SETTINGS, found=None):
     return project
 
 
+def contents(path):
+    return {p.name: p.read_text() for p in path.iterdir() if not p.name.endswith(".lock")}
+
+
+@contextlib.contextmanager
+def other_process(project, held):
+    """A second process that holds `held`, an expression of `project`, until it is killed."""
+    code = (
+        "import sys, time\nfrom tuning.project import Project\n"
+        f"project = Project.open(sys.argv[1])\nwith {held}:\n"
+        "    print('held', flush=True)\n    time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", code, str(project.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "held\n"
+            yield
+        finally:
+            process.kill()
+
+
 def test_the_same_settings_find_the_same_search(tmp_path):
     narrowed = space({"blocks": "1,2", "sgd.learning_rate": "0.1..0.2"}, epochs=4)
     started(tmp_path / "search", found=narrowed)
+    before = contents(tmp_path / "search")
     again = Project.create(tmp_path / "search", SETTINGS, narrowed)
-    assert again.settings == SETTINGS
-    assert again.space.dimensions == narrowed.dimensions
-    assert again.space.base == narrowed.base
-    assert Project.open(tmp_path / "search").space.base == narrowed.base
+    assert contents(tmp_path / "search") == before
+    for project in (again, Project.open(tmp_path / "search")):
+        assert project.started and project.settings == SETTINGS
+        assert project.space == narrowed
+
+
+def test_a_limit_of_macs_belongs_to_the_space_that_is_read_back(tmp_path):
+    project = Project.create(tmp_path, SETTINGS.replace(max_macs=10**7), space())
+    assert project.space.max_macs == 10**7
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_each_other_setting_is_refused_and_named_with_both_values(name, tmp_path):
+    project = started(tmp_path)
+    before = contents(tmp_path)
+    limit = {"max_params": OTHER[name]} if name == "max_params" else {}
+    with pytest.raises(UsageError) as caught:
+        Project.create(tmp_path, SETTINGS.replace(**{name: OTHER[name]}), space(**limit))
+    there = getattr(SETTINGS, name)
+    assert (
+        f"holds a search with other settings: {name} is {there!r} there and {OTHER[name]!r} here; "
+        "type those, choose another --search-dir, or start anew with --overwrite"
+    ) in str(caught.value)
+    assert contents(tmp_path) == before and project.settings == SETTINGS
 
 
 @pytest.mark.parametrize(
-    ("settings", "changes", "recipe", "told"),
+    ("changes", "recipe", "told"),
     [
-        ({"max_epochs": 7}, {}, {}, "max_epochs is 9 there and 7 here"),
-        ({"seed": 1}, {}, {}, "seed is 0 there and 1 here"),
-        ({"train_images": None}, {}, {}, "train_images is 512 there and None here"),
-        ({}, {"blocks.2": 3}, {}, r"blocks.2 is \[1, 2, 3, 4\] there and \[3\] here"),
-        ({}, {}, {"batch_size": 64}, "batch_size is 32 there and 64 here"),
-        ({}, {}, {"max_params": 77}, "max_params is 5000000 there and 77 here"),
+        ({"blocks.2": 3}, {}, "blocks.2 is [1, 2, 3, 4] there and [3] here"),
+        ({"stacks": "2,3"}, {}, "block.4 is ['BB', 'BN'] there and None here; blocks.4 is"),
+        ({"growth.2": "1..2"}, {}, "growth.2 is [1.0, 1.5, 2.0, 2.5] there and '1..2' here"),
+        ({}, {"batch_size": 64}, "batch_size is 32 there and 64 here"),
+        ({}, {"ema": 0.9}, "ema is None there and 0.9 here"),
+        ({}, {"augment": ("flip",)}, "augment is ['crop(pad=2)'] there and ['flip'] here"),
+        # The space searches these too: they must not hide what the base says.
+        ({}, {"optimizer": "sgd"}, "the base's optimizer is 'convmuon' there and 'sgd' here"),
+        ({}, {"label_smoothing": 0.3}, "the base's label_smoothing is 0.0 there and 0.3 here"),
+        ({"conv_kernel": 3}, {"epochs": 7}, "conv_kernel is [3, 5] there and [3] here; epochs is"),
     ],
 )
-def test_other_settings_are_refused_with_the_difference(settings, changes, recipe, told, tmp_path):
+def test_another_space_or_base_recipe_is_refused_with_the_difference(
+    changes, recipe, told, tmp_path
+):
     started(tmp_path)
-    with pytest.raises(UsageError, match=f"other settings: {told}; type those.*--overwrite"):
-        Project.create(tmp_path, SETTINGS.replace(**settings), space(changes, **recipe))
+    with pytest.raises(UsageError) as caught:
+        Project.create(tmp_path, SETTINGS, space(changes, **recipe))
+    assert f"other settings: {told}" in str(caught.value)
 
 
 def test_a_search_that_never_began_may_change_its_mind(tmp_path):
-    Project.create(tmp_path / "search", SETTINGS, space())
-    again = Project.create(tmp_path / "search", SETTINGS.replace(seed=5), space())
-    assert again.settings.seed == 5
+    Project.create(tmp_path, SETTINGS, space())
+    again = Project.create(tmp_path, SETTINGS.replace(seed=5), space({"blocks": 1}))
+    assert again.settings.seed == 5 and again.space.dimensions["blocks.1"].values == (1,)
+    assert Project.open(tmp_path).settings.seed == 5
 
 
-def test_a_strangers_directory_or_file_stays_as_it_is(tmp_path):
-    (tmp_path / "thesis.tex").write_text("years of work")
-    for path in (tmp_path, tmp_path / "thesis.tex"):
-        with pytest.raises(UsageError, match="is no search of ours"):
-            Project.create(path, SETTINGS, space())
-        with pytest.raises(UsageError, match=r"is no search|does not exist"):
-            Project.open(path)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+def test_nobody_changes_the_settings_of_a_search_that_is_just_beginning(tmp_path):
+    project = Project.create(tmp_path, SETTINGS, space())
+    with project.in_use():
+        with pytest.raises(UsageError, match="is used by a search with other settings: seed is 0"):
+            Project.create(tmp_path, SETTINGS.replace(seed=5), space())
+        assert Project.create(tmp_path, SETTINGS, space()).settings.seed == 0
+
+
+def test_processes_that_come_first_at_once_make_one_search(tmp_path):
+    together, found = threading.Barrier(6, timeout=60), []
+
+    def create():
+        together.wait()
+        found.append(Project.create(tmp_path / "search", SETTINGS, space()).settings)
+
+    threads = [threading.Thread(target=create) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [SETTINGS] * 6
+    assert list(contents(tmp_path / "search")) == ["search.json"]
+
+
+@pytest.mark.parametrize("left", ["start.lock", "aside-search.json"])
+def test_what_a_killed_start_leaves_is_no_hindrance(left, tmp_path):
+    (tmp_path / left).write_text("{")
+    assert Project.create(tmp_path, SETTINGS, space()).settings == SETTINGS
+
+
+STRANGERS = {
+    "no search.json": {"thesis.tex": "years of work"},
+    "another program's": {"search.json": '{"query": "cats"}', "thesis.tex": "years of work"},
+    "a list": {"search.json": "[1]"},
+    "no JSON": {"search.json": "query = cats"},
+}
+
+
+@pytest.mark.parametrize("files", STRANGERS.values(), ids=STRANGERS)
+def test_a_strangers_directory_is_refused_and_stays_as_it_is(files, tmp_path):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match="is no search of ours; choose another --search-dir"):
+        Project.create(tmp_path, SETTINGS, space())
+    with pytest.raises(UsageError, match=r"is no search: no search\.json of ours is in it; give"):
+        Project.open(tmp_path)  # and so --overwrite has nothing to clear
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == files
+
+
+def test_a_file_is_no_directory_of_a_search(tmp_path):
+    path = tmp_path / "thesis.tex"
+    path.write_text("years of work")
+    with pytest.raises(UsageError, match="is no search of ours"):
+        Project.create(path, SETTINGS, space())
+    with pytest.raises(UsageError, match="is no search: "):
+        Project.open(path)
+    with pytest.raises(UsageError, match="cannot make the search directory"):
+        Project.create(path / "search", SETTINGS, space())
+    with pytest.raises(UsageError, match="nowhere does not exist"):
+        Project.open(tmp_path / "nowhere")
+    assert path.read_text() == "years of work"
 
 
 def test_a_search_in_use_is_not_cleared_and_one_that_was_killed_is(tmp_path):
     project = started(tmp_path / "search")
-    code = (
-        "import sys, time\nfrom pathlib import Path\nfrom tuning.project import Project\n"
-        "with Project.open(sys.argv[1]).in_use():\n    print('held', flush=True)\n"
-        "    time.sleep(600)\n"
-    )
-    command = [sys.executable, "-c", code, str(project.path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "held\n"
-        with pytest.raises(UsageError, match="nothing was deleted"):
+    before = contents(project.path)
+    with other_process(project, "project.in_use()"):
+        with pytest.raises(UsageError, match="used by a running search: nothing was deleted"):
             project.clear()
-        assert project.started
+        assert contents(project.path) == before
         with project.in_use():  # a second worker may use it as well
             pass
-        other.kill()
     project.clear()
     assert list(project.path.iterdir()) == []
+    assert Project.create(project.path, SETTINGS.replace(seed=1), space()).settings.seed == 1
 
 
-def test_only_one_process_runs_a_search(tmp_path):
+def test_one_process_runs_a_search_and_its_lock_ends_with_it(tmp_path):
     project = started(tmp_path / "search")
-    with project.alone("oracle"), pytest.raises(UsageError, match="another oracle is running"):  # noqa: SIM117
-        with project.alone("oracle"):
+    with other_process(project, "project.alone('oracle')"):
+        with (
+            pytest.raises(UsageError, match=r"another oracle is running in .*; wait for it, or"),
+            project.alone("oracle"),
+        ):
+            pass
+        with project.alone("search"):  # another thing to be
             pass
     with project.alone("oracle"):
         pass
 
 
-def test_trials_share_images_and_none_is_of_the_test_set(tmp_path, digits):
+def test_who_waits_gets_the_lock_when_it_is_free(tmp_path):
+    project, order = started(tmp_path / "search"), []
+
+    def hold(held):
+        with project.alone("oracle"):
+            held.set()
+            time.sleep(0.3)
+            order.append("first")
+
+    held = threading.Event()
+    first = threading.Thread(target=hold, args=(held,))
+    first.start()
+    held.wait(60)
+    with project.alone("oracle", wait=60.0):
+        order.append("second")
+    first.join()
+    assert order == ["first", "second"]
+
+
+def test_a_search_half_cleared_is_still_a_search_to_clear(tmp_path, monkeypatch):
     project = started(tmp_path / "search")
-    found = search_images(project)
-    assert found.train[0].shape == (512, 32, 32, 3) and found.val[0].shape == (144, 32, 32, 3)
-    assert found.labels == digits.labels
-    pool = {image.tobytes() for image in digits.x_train}
-    train, val = ({image.tobytes() for image in part[0]} for part in (found.train, found.val))
-    assert train <= pool and val <= pool and not train & val
-    assert np.bincount(found.val[1]).min() >= 13  # every class in proportion
-    again = search_images(project)
-    np.testing.assert_array_equal(found.train[0], again.train[0])
-    assert isinstance(again.train[0], np.memmap)
+    for name in ("zzz", "images", "trial_0000"):
+        (project.path / name).mkdir()
+    rmtree = shutil.rmtree
+
+    def killed(path):
+        if path.name == "trial_0000":
+            raise KeyboardInterrupt
+        rmtree(path)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "rmtree", killed)
+        project.clear()
+    assert Project.open(project.path).started
+    project.clear()
+    assert list(project.path.iterdir()) == []
 
 
-def test_workers_that_come_at_once_see_whole_images(tmp_path):
+def test_clearing_takes_links_and_not_what_they_lead_to(tmp_path):
     project = started(tmp_path / "search")
-    found = []
-    threads = [
-        threading.Thread(target=lambda: found.append(search_images(project))) for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 4
-    for images in found:
-        np.testing.assert_array_equal(images.val[1], found[0].val[1])
-    assert not list(project.path.glob("aside-*"))
-
-
-@pytest.mark.parametrize(("name", "value"), [("train_images", 16), ("train_images", 5_000)])
-def test_too_few_or_too_many_images_are_refused(name, value, tmp_path):
-    project = started(tmp_path / "search", SETTINGS.replace(**{name: value}))
-    with pytest.raises(UsageError, match=f"--train-images is from one batch .*received {value:,}"):
-        search_images(project)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "thesis.tex").write_text("years of work")
+    (project.path / "images").symlink_to(tmp_path / "elsewhere")
+    project.clear()
+    assert list(project.path.iterdir()) == []
+    assert (tmp_path / "elsewhere" / "thesis.tex").read_text() == "years of work"

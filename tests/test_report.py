@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kerasresnet.errors import UsageError
-from kerasresnet.report import put_between_markers, results_table, speed_table
+from kerasresnet.report import ReportOptions, all_tables, put_between_markers, results_table
 
 ROOT = Path(__file__).parent.parent
 
@@ -51,10 +51,12 @@ def test_only_what_stands_between_the_markers_changes():
 
 
 def test_the_readme_holds_the_tables_that_the_result_files_give():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    again = put_between_markers(readme, "results", results_table(ROOT / "results"))
-    speed = speed_table(ROOT / "benchmarks" / "augment.json")
-    assert put_between_markers(again, "augment-speed", speed) == readme
+    readme = again = (ROOT / "README.md").read_text(encoding="utf-8")
+    measured = ROOT / "benchmarks"
+    files = (measured / f"{name}.json" for name in ("augment", "serving", "formats"))
+    for name, table in all_tables(ReportOptions(ROOT / "results", *files)).items():
+        again = put_between_markers(again, name, table)
+    assert again == readme
 
 
 def test_pictures_are_drawn(finished_run):
@@ -66,7 +68,7 @@ def test_pictures_are_drawn(finished_run):
 def test_the_command_writes_into_a_file(results_of, tmp_path):
     folder = results_of("0.json")
     target = tmp_path / "README.md"
-    names = ("results", "augment-speed")
+    names = ("results", "augment-speed", "serving-speed", "formats")
     target.write_text("".join(f"<!-- {name}:begin -->\n<!-- {name}:end -->\n" for name in names))
     command = [sys.executable, "-m", "kerasresnet.report", "--results", str(folder)]
     subprocess.run([*command, "--into", str(target)], check=True, timeout=60, cwd=ROOT)

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     import keras_tuner
 
 
+RANGE = 1_000  # the most whole numbers that "1..9" may stand for
+
+
 @dataclass(frozen=True)
 class Dimension:
     """A choice among `values`, or with two values and `continuous` any number between them.
 
     It exists where `parent` has one of the values `when`. Continuous ones are drawn
-    logarithmically, to three digits.
+    logarithmically, to three digits, and never outside their ends.
     """
 
     name: str
@@ -39,8 +42,11 @@ class Dimension:
         return self.rounded(low * (high / low) ** source.random())
 
     def rounded(self, value: Any) -> Any:
-        """`value`, to three digits where it is continuous."""
-        return float(f"{value:.3g}") if self.continuous else value
+        """`value`; where it is continuous to three digits, its ends as they are."""
+        if not self.continuous:
+            return value
+        low, high = self.values
+        return min(max(float(f"{value:.3g}"), low), high)
 
     def declare(self, space: keras_tuner.HyperParameters) -> None:
         """Add it to keras-tuner's own description of the space."""
@@ -52,7 +58,14 @@ class Dimension:
             space.Choice(self.name, list(dict.fromkeys(self.values)), **condition)
 
     def to_json(self) -> list[Any] | str:
-        return f"{self.values[0]:g}..{self.values[1]:g}" if self.continuous else list(self.values)
+        """What `narrowed` reads back as this dimension: a list, or text such as "0.05..0.2"."""
+        return "..".join(map(_exact, self.values)) if self.continuous else list(self.values)
+
+
+def _exact(number: float) -> str:
+    """The short text of a number where that is the same number, else all of its digits."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
 
 
 def choice(name: str, *values: Any, **settings: Any) -> Dimension:
@@ -89,14 +102,20 @@ def _ranged(dimension: Dimension, wanted: str) -> Dimension:
         raise UsageError(f"{name} has no order: received {wanted!r}, write {_example(dimension)}")
     if low > high:
         raise UsageError(f"{name}={wanted!r} leaves nothing: its start is above its end")
+    if low == high:
+        return replace(dimension, values=(low,), continuous=False)
     if isinstance(low, int):
+        if high - low >= RANGE:
+            raise UsageError(
+                f"{name}={wanted!r} is more than {RANGE:,} numbers; write a shorter range or a list"
+            )
         return replace(dimension, values=tuple(range(low, high + 1)), continuous=False)
     if low <= 0:
         raise UsageError(
             f"{name}: a range starts above 0 (it is drawn logarithmically), received "
             f"{wanted!r}; write a list such as {name}=0,{high:g}"
         )
-    return replace(dimension, values=(low, high), continuous=low < high)
+    return replace(dimension, values=(low, high), continuous=True)
 
 
 def _read(dimension: Dimension, text: Any) -> Any:
@@ -108,7 +127,7 @@ def _read(dimension: Dimension, text: Any) -> Any:
             raise ValueError
         if kind is int and isinstance(text, float) and value != text:
             raise ValueError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         what = {int: "a whole number", float: "a number", str: "a name"}[kind]
         raise UsageError(
             f"{dimension.name} takes {what}, received {text!r}; write "

@@ -13,6 +13,7 @@ import numpy as np
 from kerasresnet.data import ImageData, load_data, train_val_split
 from kerasresnet.errors import UsageError
 from kerasresnet.run import read_json, write_json
+from kerasresnet.spec import ResNetSpec
 from tuning.project import Project, Settings
 
 PARTS = ("x_train", "y_train", "x_val", "y_val")
@@ -42,20 +43,31 @@ def search_images(project: Project, data_dir: Path | None = None) -> SearchImage
     return SearchImages((x_train, y_train), (x_val, y_val), labels)
 
 
-def _split(data: ImageData, settings: Settings, batch_size: int, spec) -> tuple[np.ndarray, ...]:
+def _split(
+    data: ImageData, settings: Settings, batch_size: int, spec: ResNetSpec
+) -> tuple[np.ndarray, ...]:
+    """x and y to train on, x and y to score on: every class in proportion, by the seed."""
     if tuple(spec.input_shape) != data.image_shape or spec.classes != data.num_classes:
         shape = "x".join(map(str, data.image_shape))
         raise UsageError(
             f"{data.name} has images of {shape} in {data.num_classes} classes, and the base recipe "
             f"is for another shape; choose one whose spec says in{shape}-classes{data.num_classes}"
         )
-    train, val = train_val_split(data.x_train, data.y_train, settings.val_images, settings.seed)
-    wanted, there = settings.train_images or len(train[0]), len(train[0])
-    if wanted > there or wanted < batch_size:
+    there = len(data.x_train) - settings.val_images
+    wanted = there if settings.train_images is None else settings.train_images
+    if settings.val_images < spec.classes or there < max(batch_size, spec.classes):
         raise UsageError(
-            f"--train-images is from one batch ({batch_size:,}) to the {there:,} that "
+            f"--val-images is at least one of each class ({spec.classes:,}) and leaves at least "
+            f"one batch ({batch_size:,}) of the {len(data.x_train):,} training images of "
+            f"{data.name}, received {settings.val_images:,}"
+        )
+    most = there - spec.classes  # a stratified split leaves one of each class out, or nothing
+    if wanted != there and not max(batch_size, spec.classes) <= wanted <= most:
+        raise UsageError(
+            f"--train-images is from one batch ({batch_size:,}) to {most:,}, or all {there:,} that "
             f"{settings.val_images:,} validation images leave of {data.name}, received {wanted:,}"
         )
+    train, val = train_val_split(data.x_train, data.y_train, settings.val_images, settings.seed)
     if wanted < there:
         train, _ = train_val_split(*train, there - wanted, settings.seed)
     return *train, *val

@@ -39,7 +39,7 @@ class Growth:
     Growth is measured from the first call on, in bytes of resident memory.
     """
 
-    def __init__(self, most: int = 40 * 2**20) -> None:
+    def __init__(self, most: int = 24 * 2**20) -> None:
         self.most = most
         self.first: int | None = None
 

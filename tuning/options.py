@@ -14,8 +14,9 @@ from kerasresnet.errors import UsageError
 from kerasresnet.options import DEFAULT_RECIPES, parse
 from kerasresnet.recipe import Recipe
 from tuning.project import Settings
-from tuning.space import Space, narrow
+from tuning.space import Space, family, narrow
 
+VAL_IMAGES = {"cifar10": 5_000, "digits": 144}  # a tenth of the training images
 SEARCHED = "searched"  # --train-best without a recipe: the winner's own
 
 
@@ -54,8 +55,9 @@ class SearchOptions:
     """random, bayesian: trials to train."""
     train_images: int | None = None
     """Train trials on so many images only (default: all that validation leaves)."""
-    val_images: int = 5_000
-    """Training images that trials are scored on, the same for all; the test set is not touched."""
+    val_images: int | None = None
+    """Training images that trials are scored on, the same for all (default: 5,000; 144 for --data
+    digits); the test set is not touched."""
     seed: int = 0
     """Seed of the choices, the split, and of every trial's own seed."""
     workers: int = 1
@@ -78,40 +80,42 @@ class SearchOptions:
         """The directory, settings and space. Raises `UsageError` for what makes no sense."""
         base = Recipe.load(self.recipe or DEFAULT_RECIPES[self.data])
         limit = base.max_params if self.max_params is None else self.max_params
+        own = {
+            "base": base.name,
+            "max_params": limit,
+            "val_images": VAL_IMAGES[self.data] if self.val_images is None else self.val_images,
+        }
+        typed = {name: getattr(self, name) for name in Settings.model_fields if name not in own}
+        settings = Settings(**own, **typed)
         # A trial keeps its last weights: its score is that of the epoch it stops at.
         base = base.replace(max_params=limit, epochs=self.max_epochs, keep="last")
-        settings = Settings(
-            base=base.name,
-            max_params=limit,
-            **{
-                name: getattr(self, name)
-                for name in Settings.model_fields
-                if name not in ("base", "max_params")
-            },
-        )
         space = Space(base, narrow(self._changes()), self.max_macs)
         return self.search_dir or Path("searches") / f"{self.data}-{limit}", settings, space
 
     def _changes(self) -> dict[str, Any]:
-        """What --space and --set say, the latter last."""
-        changes = read_space(self.space) if self.space else {}
+        """What --space and --set say; a flag wins over the file, also over members of a family."""
+        flags: dict[str, Any] = {}
         for text in self.set:
             name, equals, value = text.partition("=")
             if not equals:
                 raise UsageError(f"--set takes NAME=VALUES such as blocks=1,2, received {text!r}")
-            changes[name.strip()] = value
-        return changes
+            flags[name.strip()] = value
+        written = read_space(self.space) if self.space else {}
+        return {name: value for name, value in written.items() if family(name) not in flags} | flags
 
 
 def read_space(path: Path) -> dict[str, Any]:
-    """The dimensions of a TOML file; `[sgd] learning_rate = …` is `sgd.learning_rate`."""
+    """The dimensions of a TOML file; `[sgd] learning_rate = …` is `sgd.learning_rate`.
+
+    Raises `UsageError` where the file cannot be read or is not TOML.
+    """
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"cannot read space {path}: {getattr(error, 'strerror', None) or error}"
         ) from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits
         raise UsageError(f"space {path} is not valid TOML: {error}") from None
     flat: dict[str, Any] = {}
     for name, value in found.items():

@@ -21,12 +21,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from kerasresnet.budget import DEFAULT_LIMIT
-from kerasresnet.errors import UsageError
+from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import locked, read_json, write_json
 from kerasresnet.schema import Schema
 from tuning.space import Space, narrow
 
+_ASIDE = "aside-search.json"  # what a kill may leave where search.json was to be written
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -57,7 +58,8 @@ class Project:
     def create(cls, path: Path, settings: Settings, space: Space) -> Project:
         """Start a search in `path`, or find it there with the same settings.
 
-        Raises `UsageError` where `path` holds something else, with what differs.
+        A search that never began may change its settings; its images are made again then. Raises
+        `UsageError` where `path` holds something else, with what differs.
         """
         found = cls(path)
         wanted = {
@@ -65,28 +67,41 @@ class Project:
             "recipe": space.base.to_toml(),
             "space": space.to_json(),
         }
-        if found.started:
-            if differences := _differences(found._written, wanted):
-                raise UsageError(
-                    f"{path} holds a search with other settings: {'; '.join(differences)}; type "
-                    "those, choose another --search-dir, or start anew with --overwrite"
-                )
-            return found
-        if path.exists() and (not path.is_dir() or not _ours(path)):
+        if path.exists() and not _ours(path):
             raise UsageError(f"{path} is no search of ours; choose another --search-dir")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot make the search directory {path}: {error.strerror}") from None
-        write_json(path / "search.json", wanted)
-        return found
+        with found.alone("start", wait=10.0):  # several processes may come first at once
+            if not (path / "search.json").is_file():
+                write_json(path / "search.json", wanted)
+            elif differences := _differences(found._written, wanted):
+                found._change(wanted, "; ".join(differences))
+        return cls(path)
+
+    def _change(self, wanted: dict[str, Any], differences: str) -> None:
+        """Write other settings. Raises `UsageError` where the search has begun, or is beginning."""
+        if self.started:
+            raise UsageError(
+                f"{self.path} holds a search with other settings: {differences}; type "
+                "those, choose another --search-dir, or start anew with --overwrite"
+            )
+        refusal = (
+            f"{self.path} is used by a search with other settings: {differences}; stop it first, "
+            "or choose another --search-dir"
+        )
+        with locked(self.path, refusal):
+            shutil.rmtree(self.path / "images", ignore_errors=True)  # they are of the old settings
+            write_json(self.path / "search.json", wanted)
 
     @classmethod
     def open(cls, path: str | Path) -> Project:
         """A search that exists. Raises `UsageError` where `path` is not one."""
         path = Path(path)
-        if not (path / "search.json").is_file():
-            what = "is no search: it has no search.json" if path.is_dir() else "does not exist"
+        if not _is_search(path):
+            what = "is no search: no search.json of ours is in it"
+            what = what if path.exists() else "does not exist"
             raise UsageError(f"{path} {what}; give a directory that tuning.search made")
         return cls(path)
 
@@ -129,22 +144,41 @@ class Project:
     def clear(self) -> None:
         """Delete all of the search. Raises `UsageError` where a process still uses it."""
         refusal = f"{self.path} is used by a running search: nothing was deleted; stop it first"
+        last = ("oracle.json", "search.json")  # killed halfway, it is still a search to clear
         with locked(self.path, refusal):
-            for entry in self.path.iterdir():
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name in last):
+                real = entry.is_dir() and not entry.is_symlink()
+                shutil.rmtree(entry) if real else entry.unlink()
+
+
+def _is_search(path: Path) -> bool:
+    """Whether `path` holds a search.json that `Project.create` wrote, not a stranger's."""
+    try:
+        written = read_json(path / "search.json")
+    except KerasResNetError:
+        return False
+    return isinstance(written, dict) and written.keys() >= {"settings", "recipe", "space"}
 
 
 def _ours(path: Path) -> bool:
-    """Whether a folder without an oracle is empty, or a search that never began."""
-    return not any(path.iterdir()) or (path / "search.json").is_file()
+    """Whether `path` is a search, or an empty folder, or one where a start was killed."""
+    if not path.is_dir():
+        return False
+    # Names first: a search.json that appears meanwhile is one of ours.
+    names = {entry.name for entry in path.iterdir()}
+    return names <= {"start.lock", _ASIDE} or _is_search(path)
 
 
 def _differences(there: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """One phrase for each setting that differs."""
 
     def flat(written: dict[str, Any]) -> dict[str, Any]:
-        recipe = tomllib.loads(written["recipe"])
-        return {**written["settings"], **recipe, **written["space"]}
+        settings, space = written["settings"], written["space"]
+        base = {  # what the space searches as well must not hide
+            f"the base's {name}" if name in space else name: value
+            for name, value in tomllib.loads(written["recipe"]).items()
+        }
+        return {**settings, **base, **space}
 
     before, now = flat(there), flat(wanted)
     return [

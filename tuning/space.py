@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
+import operator
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 FILLED = 0.95  # the least share of the limit that a sample may use
 DRAWS = 1_000  # draws without one that fits, after which the space counts as empty
 _NOMINAL = 1_024  # channels that ratios are of, before the width is solved for
+_WIDEST = 65_536  # channels that a spec may have
 
 # What each optimizer is searched with: its own rates, and the settings that go with it.
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -76,9 +79,10 @@ def default_dimensions(stacks: Iterable[int] = (2, 3, 4)) -> dict[str, Dimension
 def narrow(changes: Mapping[str, Any]) -> dict[str, Dimension]:
     """The default dimensions with some fixed or narrowed.
 
-    A key is a dimension (`blocks.2`) or a family of them (`blocks`); a value one value, a list,
-    or text such as "1,2" and "0.05..0.2". Raises `UsageError` for an unknown dimension, a value
-    that it cannot have, or one that leaves nothing.
+    A key is a dimension (`blocks.2`) or a family of them (`blocks`), and a member's own values win
+    over its family's; a value is one value, a list, or text such as "1,2" and "0.05..0.2". The
+    rates of optimizers that are left out are left out too. Raises `UsageError` for an unknown
+    dimension, a value that no network or recipe can have, or one that leaves nothing.
     """
     changes = dict(changes)
     numbers = narrowed(choice("stacks", 2, 3, 4), changes.pop("stacks", (2, 3, 4))).values
@@ -86,11 +90,11 @@ def narrow(changes: Mapping[str, Any]) -> dict[str, Dimension]:
         raise UsageError(f"stacks are 1 to 16, received {', '.join(map(str, numbers))}")
     dimensions = default_dimensions(numbers)
     for key in sorted(changes, key=lambda key: key.count(".")):  # a family before its members
-        family = [name for name in dimensions if name == key or _family(name) == key]
-        if not family:
-            families = {_family(name) for name in dimensions}
-            raise UsageError(unknown("dimension", key, [*dimensions, *families - {*dimensions}]))
-        for name in family:
+        members = [name for name in dimensions if key in (name, family(name))]
+        if not members:
+            known = dict.fromkeys([*map(family, dimensions), *dimensions])
+            raise UsageError(unknown("dimension", key, known))
+        for name in members:
             dimensions[name] = narrowed(dimensions[name], changes[key])
     for dimension in dimensions.values():
         for value in dimension.values:
@@ -105,26 +109,27 @@ def narrow(changes: Mapping[str, Any]) -> dict[str, Dimension]:
 
 def _check_value(name: str, value: Any) -> None:
     """Raises `UsageError` for a value that no network or recipe can have."""
-    family = _family(name)
-    field = "stride" if family == "first_stride" else family.rpartition(".")[2]
+    kind = family(name)
+    field = "stride" if kind == "first_stride" else kind.rpartition(".")[2]
     try:
-        if family == "optimizer" and value not in OPTIMIZERS:
+        if kind == "optimizer" and value not in OPTIMIZERS:
             raise UsageError(unknown("optimizer", value, OPTIMIZERS))
         if field in StackSpec.model_fields:
             StackSpec(**{field: value})
-        elif family == "stem_kernel":
+        elif kind == "stem_kernel":
             ResNetSpec(stacks=(StackSpec(),), stem_kernel=value)
-        elif family in ("growth", "stem_width") and not 0.01 <= value <= 100:
+        elif kind in ("growth", "stem_width") and not 0.01 <= value <= 100:
             raise UsageError(f"a ratio of channels is 0.01 to 100, received {value!r}")
-        elif family == "randaugment":
+        elif kind == "randaugment":
             parse_step(f"randaugment(m={value})")
         elif field in Recipe.model_fields:
             Recipe(spec=ResNetSpec(stacks=(StackSpec(),)), epochs=1, **{field: value})
     except UsageError as error:
-        raise UsageError(f"--set {name}={value}: {error}") from None
+        raise UsageError(f"{name}={value}: {error}") from None
 
 
-def _family(name: str) -> str:
+def family(name: str) -> str:
+    """`blocks` for `blocks.2`, one of several of a kind; any other name as it is."""
     head, _, number = name.partition(".")
     return head if number.isdigit() else name
 
@@ -185,7 +190,7 @@ class Space:
     def _shape_names(self) -> tuple[str, ...]:
         families = {"stacks", "block", "blocks", "growth", "first_stride", "conv_kernel"}
         families |= {"shortcut_kernel", "stem_kernel", "stem_width"}
-        return tuple(name for name in self.dimensions if _family(name) in families)
+        return tuple(name for name in self.dimensions if family(name) in families)
 
     @functools.cached_property
     def _other_names(self) -> tuple[str, ...]:
@@ -213,7 +218,7 @@ class Space:
     def identity(self, values: Mapping[str, Any]) -> str:
         """A hash of what is trained: equal for choices that mean the same network and recipe."""
         rest = [(name, values[name]) for name in self._other_names if name in values]
-        text = json.dumps([self.network(values).to_text(), rest])
+        text = json.dumps([_plain(self.network(values)).to_text(), rest])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def to_json(self) -> dict[str, list[Any] | str]:
@@ -246,20 +251,31 @@ class Space:
         return f"{spec} has {count_parameters(spec):,} and {count_macs(spec):,} MACs"
 
 
+def _plain(spec: ResNetSpec) -> ResNetSpec:
+    """`spec` without what changes nothing: a stem as wide as it would be, a kernel unused."""
+    stacks = spec.stacks
+    if not any(stage.first.projects for stage in spec.stages):
+        stacks = tuple(stack.model_copy(update={"shortcut_kernel": 1}) for stack in stacks)
+    stem = None if spec.stem_channels == stacks[0].channels else spec.stem_channels
+    return spec.model_copy(update={"stacks": stacks, "stem_channels": stem})
+
+
 @functools.lru_cache(maxsize=4_096)
 def _network(
     shape: tuple[Any, ...], names: tuple[str, ...], base: ResNetSpec, limit: int
 ) -> ResNetSpec:
     values = dict(zip(names, shape, strict=True))
-    stacks, out = [], float(_NOMINAL)
-    for i in range(1, values["stacks"] + 1):
-        out *= values.get(f"growth.{i}") or 1.0
+    growths = [values.get(f"growth.{i}") or 1.0 for i in range(1, values["stacks"] + 1)]
+    ratios = list(itertools.accumulate(growths, operator.mul))
+    unit = min(_NOMINAL, _WIDEST / max(values["stem_width"], *ratios))
+    stacks = []
+    for i, ratio in enumerate(ratios, start=1):
         block = values[f"block.{i}"]
         stacks.append(
             StackSpec(
                 block=block,
                 blocks=values[f"blocks.{i}"],
-                channels=max(1, min(65_536, round(out / EXPANSION[block]))),
+                channels=max(1, round(unit * ratio / EXPANSION[block])),
                 stride=values["first_stride"] if i == 1 and values["first_stride"] != 1 else None,
                 conv_kernel=values["conv_kernel"],
                 shortcut_kernel=values["shortcut_kernel"],
@@ -269,8 +285,10 @@ def _network(
     shape = ResNetSpec(
         stacks=tuple(stacks),
         # A stem as wide as a BB stack behind it stays so at every width: no projection there.
-        stem_channels=None if as_wide else round(_NOMINAL * values["stem_width"]),
+        stem_channels=None if as_wide else max(1, round(unit * values["stem_width"])),
         stem_kernel=values["stem_kernel"],
+        stem_stride=base.stem_stride,
+        pool=base.pool,
         classes=base.classes,
         input_shape=base.input_shape,
     )
