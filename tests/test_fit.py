@@ -249,13 +249,18 @@ BAD = {
 
 
 @pytest.mark.parametrize("flags", BAD)
-def test_bad_input_is_one_line_and_exit_code_2(flags, tmp_path):
+def test_bad_input_is_one_line_and_exit_code_2(flags, tmp_path, monkeypatch, capsys):
+    from kerasresnet import fit as fit_module
+
     (tmp_path / "broken.toml").write_text("epochs = = 3")
-    result = fit(*flags.split(), cwd=tmp_path)
-    assert result.returncode == 2, result.stderr
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("kerasresnet.fit: error: ")
-    assert BAD[flags] in lines[0]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["fit", *flags.split()])
+    with pytest.raises(SystemExit) as stop:
+        fit_module.main()
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("kerasresnet.fit: error: ")
+    assert BAD[flags] in line
     assert [path.name for path in tmp_path.iterdir()] == ["broken.toml"]
 
 
