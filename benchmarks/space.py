@@ -4,8 +4,9 @@ python benchmarks/space.py                              half a minute
 python benchmarks/space.py --out benchmarks/space.json  the figures as a file
 
 The limits take turns, round after round, each round with a seed of its own. A sample is a choice
-whose network has been solved for and counted; one core, no Keras. Printed are medians over the
-rounds, and the shares of the limit over all samples.
+whose network has been solved for and counted; one core, no Keras, no files, so processor time is
+taken: other work on the machine is not counted. Printed are medians over the rounds, and the
+shares of the limit over all samples.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ class SpaceOptions:
 
 
 def one_round(space: Space, seed: int, samples: int) -> tuple[float, list[float]]:
-    """Microseconds a sample, and the share of the limit that each sample uses."""
+    """Microseconds of processor time a sample, and the share of the limit that each uses."""
     draw = random.Random(seed)
-    started = time.perf_counter()
+    started = time.process_time()
     chosen = [space.sample(draw) for _ in range(samples)]
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     limit = space.base.max_params
     shares = [count_parameters(space.network(values)) / limit for values in chosen]
     return 1e6 * seconds / samples, shares

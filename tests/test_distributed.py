@@ -1,16 +1,25 @@
 """Chief and workers over real gRPC: none waits for ever, nothing is lost or counted twice."""
 
+import os
+import signal
 import socket
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
+from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial, TrialStatus
+from keras_tuner.src.engine.oracle import LOCKS
 from test_oracle import FULL, make_oracle, rungs, score_of
 
 from kerasresnet.errors import KerasResNetError, UsageError
 from tuning import distributed
-from tuning.distributed import PatientClient, serve
+from tuning.distributed import ChiefError, PatientClient, serve
+from tuning.supervise import Supervisor, children_of
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
@@ -126,6 +135,7 @@ def test_a_restarted_chief_leaves_trials_to_their_workers(tmp_path):
         "worker1": other.trial_id,
     }
     assert after._retry_queue == []
+    assert after.tuner_ids == {"worker0", "worker1"}  # it will stay until both heard the end
     assert after.create_trial("worker1").trial_id == other.trial_id
     assert after.create_trial("worker2").trial_id not in (mine.trial_id, other.trial_id)
 
@@ -161,6 +171,152 @@ def test_a_worker_waits_for_a_chief_that_is_away(tmp_path, port, monkeypatch):
         monkeypatch.setenv("KERASTUNER_ORACLE_PORT", str(free.getsockname()[1]))
     with pytest.raises(KerasResNetError, match="has been away for 0 s; start it again"):
         PatientClient(oracle).create_trial("worker0")
+
+
+def test_a_worker_of_another_search_ends_no_chief(tmp_path, port):
+    oracle = make_oracle(tmp_path, tuner="random", max_trials=1)
+    chief = Chief(oracle, port)
+    client = client_of(oracle)
+    with pytest.raises(ChiefError, match="no trial '4711' in this search"):
+        client.get_trial("4711")
+    stray = Trial(client.get_space(), "4711", TrialStatus.FAILED)
+    client.end_trial(stray)
+    work(client, "worker0")
+    chief.join(10)
+    assert not chief.is_alive() and chief.error is None
+    assert list(oracle.trials) == oracle.end_order == ["0"]
+    assert not (tmp_path / "search" / "trial_4711").exists()
+
+
+def test_a_chief_that_fails_costs_no_trained_trial(tmp_path, port, monkeypatch):
+    class Trained(BaseTuner):
+        def run_trial(self, trial):
+            monkeypatch.setattr(oracle, "update_trial", broken)
+            return {"val_accuracy": 0.5}
+
+    def broken(*_, **__):
+        raise OSError("the disk is full")
+
+    oracle = make_oracle(tmp_path, tuner="random", max_trials=1)
+    tuner = Trained(oracle, directory=tmp_path, project_name="search")
+    Chief(oracle, port)
+    tuner.oracle = client_of(oracle)
+    trial = tuner.oracle.create_trial("worker0")
+    with pytest.raises(KerasResNetError, match="the disk is full"):
+        tuner._try_run_and_update_trial(trial)
+    assert trial.status == TrialStatus.RUNNING and oracle.end_order == []
+
+
+def test_a_full_disk_ends_the_chief_and_holds_nobody_up(tmp_path, port, monkeypatch):
+    oracle = make_oracle(tmp_path, tuner="random", max_trials=2)
+    oracle.lease = 0.5
+    chief = Chief(oracle, port)
+    client_of(oracle).create_trial("dead")
+
+    def full():
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(oracle, "save", full)
+    chief.join(10)
+    assert not chief.is_alive() and str(chief.error) == "the disk is full"
+    assert LOCKS[oracle].acquire(timeout=1)
+
+
+def test_a_chief_that_was_stopped_takes_no_trial_of_the_living(tmp_path):
+    oracle = make_oracle(tmp_path, tuner="random", max_trials=2)
+    oracle.lease = 3.0
+    trial = oracle.create_trial("alive")
+    oracle._looked -= 1000.0  # as after SIGSTOP, a frozen machine, a long call with the lock held
+    assert oracle.take_back() == []
+    oracle._looked -= 1000.0  # still nothing heard, in twice the longest stride
+    assert oracle.take_back() == [trial.trial_id]
+
+
+def test_a_trial_taken_back_while_another_asks_is_not_forgotten(tmp_path, monkeypatch):
+    oracle = make_oracle(tmp_path, tuner="random", max_trials=1)
+    oracle.lease = 0.2
+    lost = oracle.create_trial("dead")
+    time.sleep(0.4)
+    hear, takers = oracle._hear, []
+
+    def at_that_moment(trial_id):  # after keras-tuner said STOPPED, before that is checked
+        takers.append(threading.Thread(target=oracle.take_back))
+        takers[-1].start()
+        takers[-1].join(0.5)
+        hear(trial_id)
+
+    monkeypatch.setattr(oracle, "_hear", at_that_moment)
+    assert oracle.create_trial("worker0").status == TrialStatus.IDLE
+    monkeypatch.setattr(oracle, "_hear", hear)
+    takers[0].join(5)
+    assert oracle.create_trial("worker0").trial_id == lost.trial_id
+
+
+# One part of a search with keras-tuner's own tuner and trials of a moment.
+PART = """
+import os, sys, time
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+from tuning.supervise import exit_with_parent
+exit_with_parent()
+from keras_tuner.engine.base_tuner import BaseTuner
+from test_oracle import make_oracle, score_of
+from tuning.distributed import PatientClient, serve
+folder, me = Path(sys.argv[1]), os.environ["KERASTUNER_TUNER_ID"]
+oracle = make_oracle(folder.parent, reload=False)
+
+class Momentary(BaseTuner):
+    def pre_create_trial(self):
+        time.sleep(0.1)
+
+    def run_trial(self, trial):
+        with open(folder / f"{me}.txt", "a") as lines:
+            print(trial.trial_id, file=lines, flush=True)
+            time.sleep(0.4)
+            print("done", file=lines)
+        return {"val_accuracy": score_of(trial)}
+
+if me == "chief":
+    oracle.keep_ongoing = True
+    if (folder / "oracle.json").is_file():
+        oracle.reload()
+    oracle.save()
+    serve(oracle, "127.0.0.1", int(os.environ["KERASTUNER_ORACLE_PORT"]))
+else:
+    tuner = Momentary(oracle, directory=folder.parent, project_name=folder.name)
+    tuner.oracle = PatientClient(oracle)
+    tuner.oracle.connect()
+    tuner.search()
+"""
+
+
+@pytest.mark.slow
+def test_processes_killed_in_the_middle_lose_no_trial_and_count_none_twice(tmp_path):
+    folder = tmp_path / "search"
+    folder.mkdir()
+    supervisor = Supervisor(folder, children_of(2, {}))
+    supervisor.command = [sys.executable, "-c", PART, str(folder), str(ROOT), str(ROOT / "tests")]
+    chief, worker, _ = supervisor.children
+    lines, victims, end = folder / "worker0.txt", [chief, worker], time.monotonic() + 120
+    in_the_middle = None
+    try:
+        while not supervisor.poll():
+            assert time.monotonic() < end
+            said = lines.read_text().split() if lines.is_file() else []
+            if len(said) > 4 and said[-1] != "done" and victims:
+                in_the_middle = said[-1]
+                for victim in victims:  # both at once: the worker comes back to no chief
+                    os.kill(victim.process.pid, signal.SIGKILL)
+                victims = []
+            time.sleep(0.05)
+    finally:
+        supervisor.stop()
+    assert not victims and chief.starts == 2 and worker.starts == 2
+    assert lines.read_text().split().count(in_the_middle) == 2  # begun again, by the same worker
+    oracle = make_oracle(tmp_path)
+    assert rungs(oracle) == FULL
+    assert sorted(oracle.end_order) == sorted(oracle.trials)
+    assert oracle.ongoing_trials == {} and oracle._retry_queue == []
 
 
 def test_a_worker_without_a_chief_is_told_what_to_check(tmp_path, port):

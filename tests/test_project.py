@@ -11,6 +11,8 @@ import pytest
 
 from kerasresnet.errors import UsageError
 from kerasresnet.recipe import Recipe
+from kerasresnet.run import write_json
+from tuning import project as project_module
 from tuning.project import Project, Settings
 from tuning.space import Space, narrow
 
@@ -133,8 +135,15 @@ def test_nobody_changes_the_settings_of_a_search_that_is_just_beginning(tmp_path
         assert Project.create(tmp_path, SETTINGS, space()).settings.seed == 0
 
 
-def test_processes_that_come_first_at_once_make_one_search(tmp_path):
-    together, found = threading.Barrier(6, timeout=60), []
+def test_processes_that_come_first_at_once_make_one_search(tmp_path, monkeypatch):
+    together, found, written = threading.Barrier(6, timeout=60), [], []
+
+    def write_slowly(path, value):
+        written.append(path.name)
+        time.sleep(0.05)
+        write_json(path, value)
+
+    monkeypatch.setattr(project_module, "write_json", write_slowly)
 
     def create():
         together.wait()
@@ -145,7 +154,7 @@ def test_processes_that_come_first_at_once_make_one_search(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [SETTINGS] * 6
+    assert found == [SETTINGS] * 6 and written == ["search.json"]
     assert list(contents(tmp_path / "search")) == ["search.json"]
 
 

@@ -39,6 +39,34 @@ def test_ten_thousand_samples_fill_the_limit_and_none_is_over_it():
     assert statistics.median(shares) >= 0.97
 
 
+@given(st.integers(200, 3_000), st.integers(0, 2**32))
+def test_where_whole_channels_are_coarse_a_sample_still_fills_the_limit(limit, seed):
+    here = space(limit, stacks="1,2", block="BB", blocks=1, conv_kernel=3, stem_kernel=3)
+    try:
+        values = here.sample(random.Random(seed))
+    except UsageError as error:
+        assert "no network of the space uses 95% to 100%" in str(error)
+        return
+    assert 0.95 * limit <= count_parameters(here.network(values)) <= limit
+
+
+def test_a_network_that_leaves_parameters_unused_does_not_fit():
+    here = space(700, stacks="1,2", block="BB", blocks=1, conv_kernel=3)
+    draw, unused = random.Random(0), 0
+    for _ in range(200):
+        values: dict = {}
+        for dimension in here.dimensions.values():
+            if dimension.is_active(values):
+                values[dimension.name] = dimension.draw(draw)
+        try:
+            share = count_parameters(here.network(values)) / 700
+        except UsageError:  # not even one channel a stack
+            share = 2
+        assert here.fits(values) == (0.95 <= share <= 1)
+        unused += share < 0.95
+    assert unused
+
+
 def test_a_limit_of_macs_is_kept():
     here = space(300_000, max_macs=20_000_000)
     assert max(count_macs(here.network(v)) for v in samples(here, 200)) <= 20_000_000
@@ -164,6 +192,7 @@ def test_a_space_is_narrowed_by_family_member_range_list_and_new_values():
             "growth": "1.2..3",
             "optimizer": "sgd",
             "sgd.learning_rate": 0.1,
+            "sgd.weight_decay": "0.01..0.01",
         }
     )
     assert found["blocks.1"].values == found["blocks.6"].values == (1, 2, 3)
@@ -172,7 +201,8 @@ def test_a_space_is_narrowed_by_family_member_range_list_and_new_values():
     assert found["growth.4"].continuous and found["growth.4"].values == (1.2, 3.0)
     assert found["sgd.learning_rate"].values == (0.1,)
     assert not [name for name in found if name.startswith(("adamw.", "convmuon."))]
-    assert "sgd.weight_decay" in found
+    rate = found["sgd.weight_decay"]
+    assert rate.values == (0.01,) and not rate.continuous
 
 
 def test_ratios_are_kept_however_far_apart_the_widths_are():

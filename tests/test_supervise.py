@@ -66,6 +66,54 @@ def test_a_refusal_of_a_process_is_the_refusal_of_the_search(tmp_path):
         run(supervisor(tmp_path, code))
 
 
+def test_a_refusal_after_a_restart_is_a_crash_as_the_chief_may_just_be_away(tmp_path):
+    said = "print('tuning.worker: error: no chief answers', file=sys.stderr)"
+    code = f"{said}\nsys.exit({{1: {RECYCLE}, 2: 2}}.get(starts, 0))"
+    run(supervisor(tmp_path, COUNT + code))
+    assert (tmp_path / "starts").read_text() == "3"
+
+
+def test_writing_the_oracle_again_is_no_progress(tmp_path, monkeypatch):
+    seconds = itertools.count(0, 10)
+    monkeypatch.setattr("tuning.supervise.time.monotonic", lambda: next(seconds))
+    code = """
+pathlib.Path(sys.argv[1], "oracle.json").write_text('{"end_order": ["0000"]}')
+sys.exit(3 if starts < 30 else 0)
+"""
+    with pytest.raises(KerasResNetError, match=f"ended {CRASHES} times with code 3"):
+        run(supervisor(tmp_path, COUNT + code), 10**9)
+
+
+def test_crashes_among_which_trials_end_are_no_reason_to_give_up(tmp_path, monkeypatch):
+    seconds = itertools.count(0, 10)
+    monkeypatch.setattr("tuning.supervise.time.monotonic", lambda: next(seconds))
+    code = f"""
+text = '{{"end_order": [' + ", ".join(["0"] * (starts // 3)) + "]}}"
+pathlib.Path(sys.argv[1], "oracle.json").write_text(text)
+sys.exit(3 if starts < {3 * CRASHES} else 0)
+"""
+    run(supervisor(tmp_path, COUNT + code), 10**9)
+
+
+def test_last_words_are_not_those_of_an_earlier_process(tmp_path, monkeypatch):
+    seconds = itertools.count(0, 10)
+    monkeypatch.setattr("tuning.supervise.time.monotonic", lambda: next(seconds))
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "solo.log").write_text("tuning.worker: error: last week's\n")
+    with pytest.raises(KerasResNetError, match="did nothing: it said nothing"):
+        run(supervisor(tmp_path, "sys.exit(3)"), 10**9)
+
+
+def test_a_chief_killed_after_its_last_worker_was_done_does_not_wait_for_ever(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tuning.supervise.GOODBYE", 1.0)
+    code = "time.sleep(600 if os.environ['NAME'] == 'chief' else 0)"
+    found = supervisor(tmp_path, code, names=("chief", "worker0", "worker1"))
+    run(found)
+    assert all(child.process is None for child in found.children)
+
+
 def test_workers_that_do_not_hear_the_end_do_not_hold_it_up(tmp_path, monkeypatch):
     monkeypatch.setattr("tuning.supervise.GOODBYE", 1.0)
     code = "time.sleep(0 if os.environ['NAME'] == 'chief' else 600)"

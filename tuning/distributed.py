@@ -11,6 +11,7 @@ from concurrent import futures
 from typing import Any
 
 import grpc
+from keras_tuner.errors import FatalError
 from keras_tuner.src import protos
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
 from keras_tuner.src.distribute.oracle_client import OracleClient
@@ -20,21 +21,46 @@ from kerasresnet.errors import KerasResNetError, UsageError
 
 HEARTBEAT = 5.0  # seconds between two signs of life of a worker
 PATIENCE = 600.0  # seconds that a worker waits for a chief that went away
-GOODBYE = 15.0  # seconds that a chief stays, so that every worker hears that the search is over
-AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+GOODBYE = 30.0  # seconds that a chief stays for a worker that is just being replaced
+AWAY = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,  # the chief ended in the middle of the call
+)
+# gRPC's own pause between two attempts grows to 120 s: longer than a lease, so that a chief that
+# comes back would take the trials of living workers. And without pings, a connection that a
+# network dropped silently is used until the kernel gives it up, after about 15 minutes.
+_CLIENT = (
+    ("grpc.initial_reconnect_backoff_ms", 500),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+_SERVER = (
+    ("grpc.so_reuseport", 0),  # a second chief at the same port is refused
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+)
+
+
+class ChiefError(KerasResNetError, FatalError):
+    """The chief is gone or has failed: no fault of the trial, which keras-tuner must not end."""
 
 
 class PatientClient(OracleClient):
     """A worker's side of the oracle: repeats what the chief did not answer.
 
-    The chief's oracle takes everything twice without harm. Raises `KerasResNetError` where the
-    chief is away for `PATIENCE` seconds, or tells of an error of its own.
+    The chief's oracle takes everything twice without harm. Raises `ChiefError` where the chief is
+    away for `PATIENCE` seconds, or tells of an error of its own.
     """
 
     def __init__(self, oracle: Any) -> None:
         super().__init__(oracle)
         self.address = ":".join(os.environ[f"KERASTUNER_ORACLE_{name}"] for name in ("IP", "PORT"))
-        self.channel = grpc.insecure_channel(self.address)
+        self.channel = grpc.insecure_channel(self.address, options=_CLIENT)
         self.stub = _PatientStub(protos.get_service_grpc().OracleStub(self.channel), self.address)
 
     def connect(self, seconds: float = 60.0) -> None:
@@ -54,7 +80,7 @@ class PatientClient(OracleClient):
 
         def beat() -> None:
             while not over.wait(HEARTBEAT):
-                with contextlib.suppress(KerasResNetError):  # what asks for trials will tell
+                with contextlib.suppress(ChiefError):  # what asks for trials will tell
                     self.get_trial(trial_id)
 
         thread = threading.Thread(target=beat, daemon=True)
@@ -81,9 +107,9 @@ class _PatientStub:
                     return call(request, timeout=120)
                 except grpc.RpcError as error:
                     if error.code() not in AWAY:
-                        raise KerasResNetError(f"the chief says: {error.details()}") from None
+                        raise ChiefError(f"the chief says: {error.details()}") from None
                     if time.monotonic() > end:
-                        raise KerasResNetError(
+                        raise ChiefError(
                             f"the chief at {self._address} has been away for {PATIENCE:.0f} s; "
                             "start it again, then this worker: nothing is lost"
                         ) from None
@@ -105,6 +131,15 @@ class _Servicer(OracleServicer):
 
 def _told(servicer: _Servicer, answer: Callable[..., Any]) -> Callable[..., Any]:
     def answered(request: Any, context: grpc.ServicerContext) -> Any:
+        # A worker of another search, or of one that was cleared, is no reason for a chief to end.
+        trial_id = _trial_id(request)
+        if trial_id is not None and trial_id not in servicer.oracle.trials:
+            if answer.__name__ == "EndTrial":
+                return protos.get_service().EndTrialResponse()
+            context.abort(
+                grpc.StatusCode.NOT_FOUND,
+                f"no trial {trial_id!r} in this search; is the worker part of another one?",
+            )
         try:
             return answer(request, context)
         except Exception as error:
@@ -113,6 +148,14 @@ def _told(servicer: _Servicer, answer: Callable[..., Any]) -> Callable[..., Any]
             context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
 
     return answered
+
+
+def _trial_id(request: Any) -> str | None:
+    """The trial that a request is about, if it is about one."""
+    names = request.DESCRIPTOR.fields_by_name
+    if "trial" in names:
+        return request.trial.trial_id
+    return request.trial_id if "trial_id" in names else None
 
 
 def _release(oracle: Any) -> None:
@@ -127,9 +170,7 @@ def serve(oracle: Any, address: str, port: int) -> None:
 
     Raises `UsageError` where the port is taken, and whatever a call of the oracle raised.
     """
-    server = grpc.server(
-        futures.ThreadPoolExecutor(max_workers=1), options=[("grpc.so_reuseport", 0)]
-    )
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=1), options=_SERVER)
     servicer = _Servicer(oracle)
     protos.get_service_grpc().add_OracleServicer_to_server(servicer, server)
     try:
@@ -140,6 +181,17 @@ def serve(oracle: Any, address: str, port: int) -> None:
             "choose another KERASTUNER_ORACLE_PORT"
         ) from None
     server.start()
+    try:
+        _until_over(oracle, servicer)
+    finally:
+        _release(oracle)  # a call that waits for it would hold up the end of the process
+        server.stop(grace=2).wait()
+    if servicer.error is not None:
+        raise servicer.error
+
+
+def _until_over(oracle: Any, servicer: _Servicer) -> None:
+    """Take back what dead workers left, until all is done or a call has failed."""
     told = None  # when the first worker heard that the search is over
     while servicer.error is None:
         time.sleep(0.5)
@@ -148,6 +200,3 @@ def serve(oracle: Any, address: str, port: int) -> None:
             told = told or time.monotonic()
             if not oracle.tuner_ids or time.monotonic() - told > GOODBYE:
                 break
-    server.stop(grace=2).wait()
-    if servicer.error is not None:
-        raise servicer.error

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kerasresnet.errors import KerasResNetError, UsageError
+from kerasresnet.run import read_json
 
 RECYCLE = 75  # exit code of a process that wants to be replaced by a fresh one
 CRASHES = 5  # ends without progress, one after the other, after which a process is given up
-GOODBYE = 20.0  # seconds that workers have to hear from the chief that the search is over
+GOODBYE = 20.0  # seconds that the others have to end when the chief, or all workers, are done
 _WATCHED = "KERASRESNET_WATCHED"
+_ERROR = "tuning.worker: error: "
 
 
 def exit_with_parent() -> None:
@@ -44,7 +46,9 @@ class Child:
     environment: dict[str, str]
     process: subprocess.Popen | None = None
     crashes: int = 0
+    starts: int = 0
     start_at: float = 0.0
+    spoken: int = 0  # bytes in its log when it started
     done: bool = False
     stamp: object = field(default=None, repr=False)  # of the search's files when it started
 
@@ -72,20 +76,22 @@ class Supervisor:
         self.folder = folder
         self.children = list(children)
         self.command = [sys.executable, "-m", "tuning.worker", str(folder.resolve()), *flags]
-        self._over: float | None = None  # when the chief was done
+        self._over: float | None = None  # when the chief was done, or all workers
 
     def poll(self) -> bool:
         """Start what should run and does not; whether all is done.
 
-        Raises `UsageError` where a process refused what it was asked for, `KerasResNetError`
-        where one ends again and again.
+        Raises `UsageError` where a process refused at its first start what it was asked for,
+        `KerasResNetError` where one ends again and again.
         """
         for child in self.children:
             if child.process is not None and (code := child.process.poll()) is not None:
                 self._ended(child, code)
             if child.process is None and not child.done and time.monotonic() >= child.start_at:
                 self._start(child)
-        if self.children[0].done:  # the chief, or the only one
+        chief, *workers = self.children  # or the only one
+        # Workers are done when they heard that all is; a chief killed after that has none to tell.
+        if chief.done or (workers and all(worker.done for worker in workers)):
             self._over = self._over or time.monotonic()
         late = self._over is not None and time.monotonic() - self._over > GOODBYE
         return late or all(child.done for child in self.children)
@@ -103,7 +109,9 @@ class Supervisor:
         logs = self.folder / "logs"
         logs.mkdir(exist_ok=True)
         child.stamp = self._progress()
+        child.starts += 1
         with open(logs / f"{child.name}.log", "ab") as log:
+            child.spoken = log.tell()
             child.process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.PIPE,
@@ -118,7 +126,8 @@ class Supervisor:
         child.process = None
         if code == 0:
             child.done = True
-        elif code == UsageError.exit_code:
+        elif code == UsageError.exit_code and child.starts == 1:
+            # Later it is no mistake of the user's: the chief may just be away.
             raise UsageError(self._last_words(child))
         elif code != RECYCLE:
             # A search that goes on in spite of crashes may go on.
@@ -132,15 +141,22 @@ class Supervisor:
             child.start_at = time.monotonic() + min(2.0 ** (child.crashes - 1), 30.0)
 
     def _progress(self) -> object:
-        """Something that changes whenever a trial begins, ends, or finishes an epoch."""
-        files = [self.folder / "oracle.json", *self.folder.glob("trial_*/run/metrics.json")]
-        stamps = []
-        for path in files:
+        """Something that changes whenever a trial ends or finishes an epoch.
+
+        Not when oracle.json is only written again, as a process does that starts.
+        """
+        found: list[object] = []
+        with contextlib.suppress(KerasResNetError, KeyError, TypeError):
+            found.append(len(read_json(self.folder / "oracle.json")["end_order"]))
+        for path in sorted(self.folder.glob("trial_*/run/metrics.json")):
             with contextlib.suppress(OSError):
-                stamps.append((path.name, path.stat().st_mtime_ns))
-        return stamps
+                found.append((path.parts[-3], path.stat().st_mtime_ns))
+        return found
 
     def _last_words(self, child: Child) -> str:
+        """The last line since the process started; its own error line where it wrote one."""
         log = self.folder / "logs" / f"{child.name}.log"
-        lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
-        return lines[-1].removeprefix("tuning.worker: error: ") if lines else "it said nothing"
+        said = log.read_bytes()[child.spoken :].decode(errors="replace") if log.is_file() else ""
+        lines = said.strip().splitlines()
+        own = [line for line in lines if line.startswith(_ERROR)]
+        return (own or lines or ["it said nothing"])[-1].removeprefix(_ERROR)
