@@ -21,6 +21,7 @@ from typing import Any
 from kerasresnet.budget import count_parameters
 from kerasresnet.errors import UsageError, exit_on_error
 from kerasresnet.options import parse
+from kerasresnet.quiet import quiet_tensorflow
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import versions, write_json
 from tuning.space import Space, narrow
@@ -54,9 +55,9 @@ def one_round(space: Space, seed: int, samples: int) -> tuple[float, list[float]
 
 
 def quantiles(shares: list[float]) -> dict[str, float]:
-    """The shares at `QUANTILES`: 0 is the least, 1 the most."""
+    """The shares at `QUANTILES`: 0 is the least, 1 the most, fine enough for one parameter."""
     ordered = sorted(shares)
-    return {f"{q:g}": round(ordered[round(q * (len(ordered) - 1))], 6) for q in QUANTILES}
+    return {f"{q:g}": round(ordered[round(q * (len(ordered) - 1))], 9) for q in QUANTILES}
 
 
 def measure(options: SpaceOptions) -> dict[str, Any]:
@@ -105,6 +106,7 @@ def main() -> None:
         measured = measure(options)
         print_figures(measured["limits"])
         if options.out:
+            quiet_tensorflow()
             from kerasresnet.device import describe_device
 
             about = {"device": describe_device(), "versions": versions()}

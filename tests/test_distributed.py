@@ -290,6 +290,12 @@ else:
 """
 
 
+def _said(folder, worker):
+    """What a worker wrote: the trials it began, and a word after each that it finished."""
+    path = folder / f"worker{worker}.txt"
+    return path.read_text().split() if path.is_file() else []
+
+
 @pytest.mark.slow
 def test_processes_killed_in_the_middle_lose_no_trial_and_count_none_twice(tmp_path):
     folder = tmp_path / "search"
@@ -297,12 +303,12 @@ def test_processes_killed_in_the_middle_lose_no_trial_and_count_none_twice(tmp_p
     supervisor = Supervisor(folder, children_of(2, {}))
     supervisor.command = [sys.executable, "-c", PART, str(folder), str(ROOT), str(ROOT / "tests")]
     chief, worker, _ = supervisor.children
-    lines, victims, end = folder / "worker0.txt", [chief, worker], time.monotonic() + 120
+    victims, end = [chief, worker], time.monotonic() + 120
     in_the_middle = None
     try:
         while not supervisor.poll():
             assert time.monotonic() < end
-            said = lines.read_text().split() if lines.is_file() else []
+            said = _said(folder, 0)
             if len(said) > 4 and said[-1] != "done" and victims:
                 in_the_middle = said[-1]
                 for victim in victims:  # both at once: the worker comes back to no chief
@@ -312,8 +318,10 @@ def test_processes_killed_in_the_middle_lose_no_trial_and_count_none_twice(tmp_p
     finally:
         supervisor.stop()
     assert not victims and chief.starts == 2 and worker.starts == 2
-    assert lines.read_text().split().count(in_the_middle) == 2  # begun again, by the same worker
     oracle = make_oracle(tmp_path)
+    begun = {i: [line for line in _said(folder, i) if line != "done"] for i in (0, 1)}
+    assert begun[0].count(in_the_middle) == 2  # begun again, by the same worker
+    assert sorted(begun[0] + begun[1]) == sorted([*oracle.trials, in_the_middle])
     assert rungs(oracle) == FULL
     assert sorted(oracle.end_order) == sorted(oracle.trials)
     assert oracle.ongoing_trials == {} and oracle._retry_queue == []

@@ -274,7 +274,7 @@ def test_ctrl_c_says_how_to_go_on_and_resume_finishes(tmp_path):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 130
     assert "--resume run" in errors and "Traceback" not in errors
     assert read_json(run / "run.json")["status"] == "interrupted"

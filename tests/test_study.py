@@ -330,6 +330,7 @@ def test_help_loads_no_framework():
     assert not loaded & {"tensorflow", "keras", "keras_tuner", "matplotlib.figure"}
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_recorded_and_the_study_goes_on(here):
     flags = ["--vary", "learning_rate=0.05,1e30", "--seeds", "1", "--dir", "study"]
     done = subprocess.run(command(*flags), capture_output=True, text=True, timeout=300, check=False)
