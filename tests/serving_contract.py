@@ -4,6 +4,7 @@ TF Serving restores a graph into a session and feeds tensors by name, without Py
 kills a server would kill this process. Prints one JSON line a request.
 """
 
+import io
 import json
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import tensorflow as tf
+from PIL import Image
 from tensorflow.core.protobuf import config_pb2
 
 IMAGE = (32, 32, 3)
@@ -22,6 +24,33 @@ def picture(kind, size=(32, 32), seed=0):
     draw = np.random.default_rng(seed)
     pixels = draw.integers(0, 256, (*size, 3), dtype=np.uint8)
     return {"png": tf.io.encode_png, "jpeg": tf.io.encode_jpeg}[kind](pixels).numpy()
+
+
+def kinds():
+    """(name, file) of what people's programs write beside the plain PNG and JPEG."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 33, 3), dtype=np.uint8))
+    for kind, mode, settings in (
+        ("PNG", "P", {}),
+        ("PNG", "1", {}),
+        ("PNG", "I;16", {}),
+        ("PNG", "LA", {}),
+        ("PNG", "RGBA", {}),
+        ("JPEG", "L", {}),
+        ("JPEG", "CMYK", {}),
+        ("JPEG", "RGB", {"progressive": True}),
+    ):
+        file = io.BytesIO()
+        (image.convert("L") if mode == "I;16" else image).convert(mode).save(file, kind, **settings)
+        yield f"{kind} {mode}", file.getvalue()
+
+
+def many_scans(count, side=4096):
+    """A progressive JPEG whose shortest scan comes `count` times again: a bomb of time."""
+    file = io.BytesIO()
+    Image.new("RGB", (side, side)).save(file, "JPEG", progressive=True)
+    *scans, last = file.getvalue().removesuffix(b"\xff\xd9").split(b"\xff\xda")
+    scan = min(scans[2:], key=len)
+    return b"\xff\xda".join([*scans, last, *[scan] * count]) + b"\xff\xd9"
 
 
 def requests():
@@ -37,6 +66,10 @@ def requests():
         yield f"{size} files", "serving_bytes", True, np.array(files, object)
     for kind, size in (("jpeg", (32, 32)), ("png", (1, 1)), ("jpeg", (301, 77)), ("png", (9, 640))):
         yield f"{kind} {size}", "serving_bytes", True, np.array([picture(kind, size)], object)
+    most = tf.io.encode_png(np.zeros((4096, 4096, 1), np.uint8)).numpy()
+    yield "PNG of 4096 x 4096", "serving_bytes", True, np.array([most], object)
+    for name, file in kinds():
+        yield name, "serving_bytes", True, np.array([file], object)
     for shape in ((32, 32, 3), (1, 28, 28, 3), (1, 32, 32, 1), (1, 32, 32, 4), (3,), ()):
         yield f"shape {shape}", "serving_default", False, np.zeros(shape, np.uint8)
         yield f"shape {shape}", "serving_int32", False, np.zeros(shape, np.int32)
@@ -60,6 +93,10 @@ def requests():
         "bomb": BOMB,
         "PNG of 0 x 0": BOMB[:16] + 8 * b"\0" + BOMB[24:],
         "PNG of 2^32 - 1": BOMB[:16] + 8 * b"\xff" + BOMB[24:],
+        "PNG of 4097 x 4096": tf.io.encode_png(np.zeros((4097, 4096, 1), np.uint8)).numpy(),
+        "JPEG of 4097 x 4096": tf.io.encode_jpeg(np.zeros((4097, 4096, 1), np.uint8)).numpy(),
+        "JPEG of many scans": many_scans(1_000),
+        "JPEG of 4 MiB of scans": many_scans(100_000)[: 4 * 2**20],
         "5 MiB": png + 5 * 2**20 * b"\0",
     }
     for name, file in bad.items():

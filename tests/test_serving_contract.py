@@ -5,12 +5,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kerasresnet.export import export_saved_model
 
 
-@pytest.fixture(scope="module", params=[{}, {"freeze": True}], ids=["plain", "frozen"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param({}, id="plain"),
+        pytest.param({"freeze": True}, id="frozen"),
+        pytest.param({"precision": "bfloat16"}, id="bfloat16", marks=pytest.mark.slow),
+    ],
+)
 def answers(request, finished_run, tmp_path_factory):
     path = export_saved_model(finished_run, tmp_path_factory.mktemp("contract"), **request.param)
     script = Path(__file__).with_name("serving_contract.py")
@@ -45,13 +53,21 @@ def test_refusals_say_what_is_wrong(answers):
         "WebP": "every file is a PNG or a JPEG",
         "bomb": "an image has 1 to 16777216 pixels",
         "PNG of 2^32 - 1": "an image has 1 to 16777216 pixels",
+        "PNG of 4097 x 4096": "an image has 1 to 16777216 pixels",
+        "JPEG of 4097 x 4096": "an image has 1 to 16777216 pixels",
+        "JPEG of many scans": "a JPEG has at most 100 scans",
+        "JPEG of 4 MiB of scans": "a JPEG has at most 100 scans",
     }.items():
         assert words in said[name], (name, said[name])
 
 
 def test_bad_files_take_no_time_and_leave_no_memory(answers):
-    bad = [a["ms"] for a in answers if "refused" in a and a["signature"] == "serving_bytes"]
-    assert sorted(bad)[len(bad) // 2] < 50
+    took = {}
+    for answer in answers:
+        if "refused" in answer:
+            key = answer["name"], answer["signature"]
+            took[key] = min(answer["ms"], took.get(key, np.inf))  # a busy machine is not the file
+    assert max(took.values()) < 50, max(took, key=took.get)
     assert answers[-1]["grown_mib"] < 50
 
 
@@ -72,9 +88,10 @@ def test_saved_model_cli_shows_and_runs_it(finished_run, tmp_path):
     where = ["--dir", str(path), "--tag_set", "serve", "--signature_def"]
     shown = subprocess.run([*cli, "show", *where, "serving_bytes"], capture_output=True, text=True)
     assert "inputs['image_bytes']" in shown.stdout and "outputs['label']" in shown.stdout
-    images = "images=np.zeros((2, 32, 32, 3), dtype=np.uint8)"
+    np.save(tmp_path / "images.npy", np.zeros((2, 32, 32, 3), np.uint8))
+    images = f"images={tmp_path / 'images.npy'}"  # --input_exprs takes no calls any more
     run = subprocess.run(
-        [*cli, "run", *where, "serving_default", "--input_exprs", images],
+        [*cli, "run", *where, "serving_default", "--inputs", images],
         capture_output=True,
         text=True,
     )

@@ -1,0 +1,50 @@
+"""python -m kerasresnet.export: what it writes, and what it says to a mistake."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from kerasresnet.errors import UsageError
+from kerasresnet.export.__main__ import ExportOptions, export
+
+
+def command(*arguments):
+    line = [sys.executable, "-m", "kerasresnet.export", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_it_prints_the_directory_of_the_new_version(finished_run, tmp_path):
+    done = command(finished_run.path, "--export-dir", tmp_path, "--name", "served")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "served" / "1")
+    assert (tmp_path / "served" / "1" / "saved_model.pb").is_file()
+
+
+def test_a_mistake_costs_one_line(finished_run, tmp_path):
+    for arguments, words in (
+        ((tmp_path / "none",), "none"),
+        ((finished_run.path, "--version", "0"), "a version is 1 or more, received 0"),
+    ):
+        done = command(*arguments, "--export-dir", tmp_path)
+        assert done.returncode == 2
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert "kerasresnet.export: error: " in done.stderr and words in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("settings", [{"freeze": True}, {"precision": "bfloat16"}])
+def test_what_is_measured_stands_beside_the_keras_model(settings, finished_run, tmp_path):
+    path = export(ExportOptions(finished_run.path, tmp_path, measure=True, **settings))
+    card = json.loads((path / "assets.extra" / "model_card.json").read_text())
+    reached = card["test_accuracy_of_this_export"]
+    assert reached["keras"] == finished_run.results["test"]["accuracy"]
+    assert reached["export"] == pytest.approx(reached["keras"], abs=0.02)
+    assert card["export"]["frozen"]
+
+
+def test_a_run_without_a_model_is_refused(make_run, tiny_recipe, tmp_path):
+    run = make_run(tiny_recipe)
+    with pytest.raises(UsageError, match="its first epoch is not finished"):
+        export(ExportOptions(run.path, tmp_path / "served"))
