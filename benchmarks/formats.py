@@ -72,7 +72,7 @@ def formats(model: keras.Model, data: ImageData, home: Path):
     """The formats of other runtimes, as far as they are installed, as (name, `Written`)."""
     from kerasresnet.export.fold import fold_batch_norm
     from kerasresnet.export.formats import export_format
-    from kerasresnet.export.runtimes import FORMATS, load_format
+    from kerasresnet.runtimes import FORMATS, load_format
 
     folded = fold_batch_norm(model)
     for name in FORMATS:

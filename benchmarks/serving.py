@@ -175,7 +175,7 @@ def formats(model: keras.Model, home: Path) -> dict[str, Contestant]:
     """The formats of other runtimes, as far as they are installed."""
     from kerasresnet.export.fold import fold_batch_norm
     from kerasresnet.export.formats import export_format
-    from kerasresnet.export.runtimes import load_format
+    from kerasresnet.runtimes import load_format
 
     folded, images = fold_batch_norm(model), random_images(512)
     labels = [str(i) for i in range(model.output_shape[-1])]

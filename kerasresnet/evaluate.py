@@ -2,7 +2,7 @@
 
 python -m kerasresnet.evaluate runs/20260131-101500-quick
 python -m kerasresnet.evaluate runs/20260131-101500-quick/model.keras
-python -m kerasresnet.evaluate saved_models/quick/1 --json
+python -m kerasresnet.evaluate saved_models/quick --json
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
 from kerasresnet.options import parse
 from kerasresnet.quiet import quiet_tensorflow
 from kerasresnet.run import Run
+from kerasresnet.runtimes import SAVED_MODEL, load_format, newest_version
 
 if TYPE_CHECKING:
     from kerasresnet.data import ImageData
@@ -67,26 +68,25 @@ def measure(
 
 
 def load_predictor(path: Path) -> tuple[Predictor, tuple[int, ...], int]:
-    """(logits of images, input shape, classes) of a run, a .keras file or a SavedModel.
+    """(logits of images, input shape, classes) of a run, a .keras file or an export.
 
-    Raises `UsageError` for anything else, `KerasResNetError` for a file that does not load.
+    Of an export's directory without a version the newest. Raises `UsageError` for anything else,
+    `KerasResNetError` for a file that does not load.
     """
     if (path / "run.json").is_file():
         path = Run.open(path).model_path
         if not path.is_file():
             raise UsageError(f"{path.parent} holds no model yet: its first epoch is not finished")
+    is_keras = path.suffix == ".keras" and path.is_file()
+    if not is_keras:
+        path = newest_version(path)
+        if not (path / SAVED_MODEL).is_file():
+            return _format_predictor(path)
     try:
-        if path.suffix == ".keras" and path.is_file():
-            return _keras_predictor(path)
-        if (path / "saved_model.pb").is_file():
-            return _saved_model_predictor(path)
+        return _keras_predictor(path) if is_keras else _saved_model_predictor(path)
     except Exception as error:  # whatever a damaged file makes Keras or TensorFlow raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise KerasResNetError(f"cannot load {path}: {reason}") from None
-    raise UsageError(
-        f"{path} is nothing to evaluate: give a run directory, a .keras file, or the version "
-        "directory of a SavedModel (saved_models/quick/1)"
-    )
 
 
 def _keras_predictor(path: Path) -> tuple[Predictor, tuple[int, ...], int]:
@@ -104,8 +104,7 @@ def _saved_model_predictor(path: Path) -> tuple[Predictor, tuple[int, ...], int]
     shape = serve.structured_input_signature[1]["images"].shape
 
     def log_probabilities(images: np.ndarray) -> np.ndarray:
-        probabilities = serve(images=tf.constant(images))["probabilities"].numpy()
-        return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+        return _logarithm(serve(images=tf.constant(images))["probabilities"].numpy())
 
     # The function must hold what was loaded, or its variables are gone.
     log_probabilities.loaded = loaded
@@ -115,12 +114,26 @@ def _saved_model_predictor(path: Path) -> tuple[Predictor, tuple[int, ...], int]
     return log_probabilities, tuple(shape[1:]), serve.structured_outputs["probabilities"].shape[-1]
 
 
+def _format_predictor(path: Path) -> tuple[Predictor, tuple[int, ...], int]:
+    probabilities_of = load_format(path)
+
+    def log_probabilities(images: np.ndarray) -> np.ndarray:
+        return _logarithm(probabilities_of(images))
+
+    log_probabilities.labels_of = lambda images: set(probabilities_of.labels)
+    return log_probabilities, probabilities_of.input_shape, len(probabilities_of.labels)
+
+
+def _logarithm(probabilities: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+
+
 @dataclass(frozen=True)
 class EvaluateOptions:
     """Accuracy, loss, per-class accuracy and top confusions on the test set."""
 
     path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PATH")]
-    """A run directory, a .keras file, or the version directory of a SavedModel."""
+    """A run directory, a .keras file, or an export (saved_models/quick: its newest version)."""
     data: Literal["cifar10", "digits"] | None = None
     """The data set (default: the run's own, else cifar10)."""
     data_dir: Path | None = None

@@ -3,11 +3,12 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from kerasresnet.errors import UsageError
-from kerasresnet.export.__main__ import ExportOptions, export
+from kerasresnet.export.__main__ import ExportOptions, check_options, export
 
 
 def command(*arguments):
@@ -32,6 +33,14 @@ def test_a_mistake_costs_one_line(finished_run, tmp_path):
         assert len(done.stderr.strip().splitlines()) == 1
         assert "kerasresnet.export: error: " in done.stderr and words in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "settings", [{"freeze": True}, {"precision": "bfloat16"}, {"measure": True}, {"version": 0}]
+)
+def test_a_flag_that_does_not_fit_is_refused_not_ignored(settings):
+    with pytest.raises(UsageError, match=r"is not for --format onnx|received 0"):
+        check_options(ExportOptions(Path("a-run"), format="onnx", **settings))
 
 
 @pytest.mark.parametrize("settings", [{"freeze": True}, {"precision": "bfloat16"}])

@@ -8,7 +8,7 @@ import pytest
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.export import formats
 from kerasresnet.export.formats import export_format, servable
-from kerasresnet.export.runtimes import FORMATS, load_format
+from kerasresnet.runtimes import FORMATS, load_format
 
 LABELS = tuple(f"class {i}" for i in range(10))
 FLOAT32 = [name for name in FORMATS if name != "litert-int8"]
@@ -193,6 +193,37 @@ def test_images_of_another_shape_and_damaged_files_get_a_sentence(written, name,
     (tmp_path / FORMATS[name].file).write_bytes(b"nothing")
     with pytest.raises(KerasResNetError, match="cannot load"):
         load_format(tmp_path)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_predict_and_evaluate_take_it_as_they_take_a_saved_model(written, model, name, digits):
+    from kerasresnet.evaluate import EvaluateOptions, evaluate_path
+    from kerasresnet.predict.target import open_target
+
+    version = written(name).parent
+    target = open_target(str(version))
+    images = digits.x_test[:64]
+    given = target.predict(images).probabilities
+    assert (target.image_shape, target.takes_bytes, target.labels) == ((32, 32, 3), False, LABELS)
+    assert (given.argmax(axis=1) == probabilities(model, images).argmax(axis=1)).mean() > 0.9
+    # "class 0" is not what the digits are called.
+    with pytest.raises(UsageError, match=r"tells class 0, .* apart, which digits does not have"):
+        evaluate_path(EvaluateOptions(version, data="digits"))
+
+
+def test_evaluate_measures_the_newest_version_on_the_whole_test_set(
+    finished_run, model, digits, tmp_path
+):
+    from kerasresnet.evaluate import EvaluateOptions, evaluate_path
+
+    needs("litert")
+    for version in ("1", "2"):
+        path = tmp_path / version
+        export_format(model, "litert", path, labels=digits.labels, calibration=digits.x_train)
+    (tmp_path / "1" / "model.tflite").write_bytes(b"nothing")
+    measured = evaluate_path(EvaluateOptions(tmp_path, data="digits"))
+    assert measured["images"] == len(digits.x_test)
+    assert measured["accuracy"] == pytest.approx(finished_run.results["test"]["accuracy"], abs=0.01)
 
 
 def test_bfloat16_is_openvinos_alone(written):

@@ -21,8 +21,8 @@ from kerasresnet.export import export_saved_model
 from kerasresnet.predict import __main__ as command
 from kerasresnet.predict.classify import classify
 from kerasresnet.predict.images import can_go_as_bytes, find_images, to_pixels
-from kerasresnet.predict.local import newest_version
 from kerasresnet.predict.target import Answer, Refused, open_target
+from kerasresnet.runtimes import newest_version
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "kerasresnet.predict"]
@@ -307,6 +307,8 @@ def test_the_newest_version_is_the_highest_number(tmp_path):
         (tmp_path / name / "saved_model.pb").touch()
     assert newest_version(tmp_path) == tmp_path / "10"
     assert newest_version(tmp_path / "2") == tmp_path / "2"
+    (tmp_path / "10" / "saved_model.pb").rename(tmp_path / "10" / "model.tflite")
+    assert newest_version(tmp_path) == tmp_path / "10"
 
 
 @pytest.mark.parametrize(

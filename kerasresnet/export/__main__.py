@@ -40,6 +40,21 @@ class ExportOptions:
     """Show TensorFlow's own start-up messages."""
 
 
+def check_options(options: ExportOptions) -> None:
+    """Raise `UsageError` for what can be refused before anything is loaded."""
+    if options.version is not None and options.version < 1:
+        raise UsageError(f"a version is 1 or more, received {options.version}")
+    if options.format == "saved_model":
+        return
+    for flag, given, instead in (
+        ("--freeze", options.freeze, "its weights are constants anyway"),
+        ("--precision", options.precision != "float32", "its file is in float32 or int8"),
+        ("--measure", options.measure, "python -m kerasresnet.evaluate measures what was written"),
+    ):
+        if given:
+            raise UsageError(f"{flag} is not for --format {options.format}: {instead}")
+
+
 def export(options: ExportOptions) -> Path:
     """Do what `options` say; returns what was written."""
     from kerasresnet.data import load_data
@@ -65,8 +80,8 @@ def _other_format(run: Run, options: ExportOptions) -> Path:
     from kerasresnet.export.fold import fold_batch_norm
     from kerasresnet.export.formats import export_format
     from kerasresnet.export.publish import highest_version
-    from kerasresnet.export.runtimes import require
     from kerasresnet.export.saved_model import resolve
+    from kerasresnet.runtimes import require
 
     require(options.format)
     _, model, name, labels = resolve(run, options.name)
@@ -88,8 +103,7 @@ def main() -> None:
     with exit_on_error("kerasresnet.export"):
         options = parse(ExportOptions, None, prog="python -m kerasresnet.export")
         Run.open(options.run_dir)
-        if options.version is not None and options.version < 1:
-            raise UsageError(f"a version is 1 or more, received {options.version}")
+        check_options(options)
         quiet_tensorflow(options.verbose)
         print(export(options))
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kerasresnet.errors import KerasResNetError, UsageError, unknown
-from kerasresnet.export.runtimes import (
+from kerasresnet.runtimes import (
     FORMATS,
     Format,
     first_line,

@@ -1,4 +1,5 @@
-"""Models of this machine: exports through their signatures, runs and .keras files through Keras."""
+"""Models of this machine: SavedModels through their signatures, other exports through their
+runtimes, runs and .keras files through Keras."""
 
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ from kerasresnet.predict.target import (
 )
 from kerasresnet.quiet import quiet_tensorflow
 from kerasresnet.run import Run
+from kerasresnet.runtimes import SAVED_MODEL, load_format, newest_version
 
 LABELS = "labels.txt"  # in an export's assets, one name a line
 
@@ -39,24 +41,10 @@ def open_local(path: Path, verbose: bool = False) -> Target:
         quiet_tensorflow(verbose)
         return KerasModel(path)
     version = newest_version(path)
+    if not (version / SAVED_MODEL).is_file():
+        return FormatModel(version)
     quiet_tensorflow(verbose)
     return SavedModel(version)
-
-
-def newest_version(path: Path) -> Path:
-    """`path` itself where it is a SavedModel, else its numbered directory of the highest number.
-
-    Raises `UsageError` where there is none.
-    """
-    if (path / "saved_model.pb").is_file():
-        return path
-    versions = [p.parent for p in path.glob("*/saved_model.pb") if p.parent.name.isdecimal()]
-    if not versions:
-        raise UsageError(
-            f"{path} holds no model: give an export (saved_models/quick or saved_models/quick/1), "
-            "a run or a .keras file"
-        )
-    return max(versions, key=lambda version: int(version.name))
 
 
 class SavedModel:
@@ -102,6 +90,21 @@ class SavedModel:
 def _asset_labels(path: Path) -> Sequence[str] | None:
     file = path / "assets" / LABELS
     return file.read_text("utf-8").splitlines() if file.is_file() else None
+
+
+class FormatModel:
+    """A version directory of an export in another format, without TensorFlow."""
+
+    takes_bytes = False
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._probabilities_of = load_format(path)
+        self.image_shape = self._probabilities_of.input_shape
+        self.labels = self._probabilities_of.labels
+
+    def predict(self, images: np.ndarray | list[bytes]) -> Answer:
+        return Answer(self._probabilities_of(images))
 
 
 class KerasModel:

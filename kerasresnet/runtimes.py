@@ -1,4 +1,4 @@
-"""The runtimes beside TensorFlow: what each format needs, and a predictor for its files."""
+"""Where an export is, and the runtimes beside TensorFlow: what each needs, and its predictor."""
 
 from __future__ import annotations
 
@@ -34,6 +34,27 @@ FORMATS = {
     ),
     "openvino": Format("model.xml", "openvino", "openvino", ("openvino",)),
 }
+
+
+SAVED_MODEL = "saved_model.pb"
+MODEL_FILES = (SAVED_MODEL, *sorted({row.file for row in FORMATS.values()}))
+
+
+def newest_version(path: Path) -> Path:
+    """`path` itself where it holds an exported model, else its directory of the highest number.
+
+    Raises `UsageError` where there is none.
+    """
+    if any((path / file).is_file() for file in MODEL_FILES):
+        return path
+    held = (found.parent for file in MODEL_FILES for found in path.glob(f"*/{file}"))
+    versions = [version for version in held if version.name.isdecimal()]
+    if not versions:
+        raise UsageError(
+            f"{path} holds no model: give an export (saved_models/quick or saved_models/quick/1), "
+            "a run or a .keras file"
+        )
+    return max(versions, key=lambda version: int(version.name))
 
 
 def require(format: str) -> None:
@@ -103,7 +124,7 @@ def load_format(
 
 
 def _model_file(path: Path) -> Path:
-    names = sorted({row.file for row in FORMATS.values()})
+    names = MODEL_FILES[1:]
     for file in [path / name for name in names] if path.is_dir() else [path]:
         if file.name in names and file.is_file():
             return file
