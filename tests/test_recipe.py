@@ -26,7 +26,7 @@ def recipes(draw):
     epochs = draw(st.integers(1, 100_000))
     val_fraction = draw(below_one)
     schedule = draw(st.sampled_from(SCHEDULES))
-    momenta = st.none() | st.tuples(fractions, fractions).map(sorted).map(tuple)
+    momenta = st.none() | st.tuples(below_one, below_one).map(sorted).map(tuple)
     return Recipe(
         name=draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", fullmatch=True)),
         spec=draw(specs()),
