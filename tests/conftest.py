@@ -59,3 +59,34 @@ def finished_run(tmp_path_factory, tiny_recipe, digits):
     run = Run.create(tmp_path_factory.mktemp("runs") / "tiny", tiny_recipe, facts)
     train_run(run, tiny_recipe, digits, seed=0)
     return run
+
+
+@pytest.fixture(scope="session")
+def model_directory(finished_run, tmp_path_factory):
+    """An export: the directory of its versions, one of which is still being written."""
+    from kerasresnet.export import export_saved_model
+
+    home = export_saved_model(finished_run, tmp_path_factory.mktemp("served")).parent
+    (home / ".tmp-x").mkdir()
+    (home / ".tmp-x" / "saved_model.pb").touch()
+    return home
+
+
+@pytest.fixture(scope="session")
+def engine(model_directory):
+    """What the servers of `model_servers` run."""
+    from model_servers import Engine
+
+    return Engine(model_directory / "1")
+
+
+@pytest.fixture
+def photos(tmp_path, digits):
+    """Six test images as PNG files of the model's size."""
+    from PIL import Image
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i, pixels in enumerate(digits.x_test[:6]):
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    return folder
