@@ -10,6 +10,7 @@ from typing import get_args
 import keras
 import numpy as np
 import pytest
+from optimizer_rules import adagrad, adam, nadam, rmsprop, sgd
 
 from kerasresnet.errors import UsageError
 from kerasresnet.optim import build_optimizer, optimizer_names
@@ -33,72 +34,6 @@ def momentum_cycle():
 
 def values(schedule):
     return np.array([float(schedule(step)) for step in range(STEPS)])
-
-
-# Rules: from (gradient, learning rate, momentum), one step after the other, to the step taken.
-
-
-def sgd(nesterov=False):
-    buffer = 0.0
-
-    def step(t, g, lr, momentum):
-        nonlocal buffer
-        buffer = momentum * buffer + g
-        return lr * (g + momentum * buffer if nesterov else buffer)
-
-    return step
-
-
-def adagrad():
-    squares = 0.1
-
-    def step(t, g, lr, momentum):
-        nonlocal squares
-        squares = squares + g**2
-        return lr * g / np.sqrt(squares + 1e-7)
-
-    return step
-
-
-def rmsprop():
-    squares, buffer = 0.0, 0.0
-
-    def step(t, g, lr, momentum):
-        nonlocal squares, buffer
-        squares = 0.9 * squares + 0.1 * g**2
-        buffer = momentum * buffer + lr * g / np.sqrt(squares + 1e-7)
-        return buffer
-
-    return step
-
-
-def adam():
-    mean, squares = 0.0, 0.0
-
-    def step(t, g, lr, momentum):
-        nonlocal mean, squares
-        mean = momentum * mean + (1 - momentum) * g
-        squares = 0.999 * squares + 0.001 * g**2
-        root = np.sqrt(squares / (1 - 0.999**t))
-        return lr * mean / (1 - momentum**t) / (root + 1e-7 / np.sqrt(1 - 0.999**t))
-
-    return step
-
-
-def nadam():
-    mean, squares, product = 0.0, 0.0, 1.0
-
-    def step(t, g, lr, momentum):
-        nonlocal mean, squares, product
-        now = momentum * (1 - 0.5 * 0.96**t)
-        following = momentum * (1 - 0.5 * 0.96 ** (t + 1))
-        product *= now
-        mean = momentum * mean + (1 - momentum) * g
-        squares = 0.999 * squares + 0.001 * g**2
-        ahead = following * mean / (1 - product * following) + (1 - now) * g / (1 - product)
-        return lr * ahead / (np.sqrt(squares / (1 - 0.999**t)) + 1e-7)
-
-    return step
 
 
 # name of the case: (optimizer, its settings, NumPy rule, peak learning rate)
