@@ -8,6 +8,7 @@ import io
 import json
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,14 @@ def many_scans(count, side=4096):
     return b"\xff\xda".join([*scans, last, *[scan] * count]) + b"\xff\xd9"
 
 
+def png_of_texts(kind, count, size=7_900_000):
+    """A PNG of 8 x 8 pixels and `count` chunks of 8 KB that unpack to 8 MB each."""
+    plain = picture("png", (8, 8))
+    text = b"k\0" + (b"\1\0\0\0" if kind == b"iTXt" else b"\0") + zlib.compress(size * b"a", 9)
+    chunk = len(text).to_bytes(4) + kind + text + zlib.crc32(kind + text).to_bytes(4)
+    return plain[:33] + count * chunk + plain[33:]
+
+
 def requests():
     """(name, signature, whether it is answered, what is fed)."""
     draw = np.random.default_rng(0)
@@ -68,7 +77,7 @@ def requests():
         yield f"{kind} {size}", "serving_bytes", True, np.array([picture(kind, size)], object)
     most = tf.io.encode_png(np.zeros((4096, 4096, 1), np.uint8)).numpy()
     yield "PNG of 4096 x 4096", "serving_bytes", True, np.array([most], object)
-    for name, file in kinds():
+    for name, file in (*kinds(), ("PNG of eight texts", png_of_texts(b"zTXt", 8))):
         yield name, "serving_bytes", True, np.array([file], object)
     for shape in ((32, 32, 3), (1, 28, 28, 3), (1, 32, 32, 1), (1, 32, 32, 4), (3,), ()):
         yield f"shape {shape}", "serving_default", False, np.zeros(shape, np.uint8)
@@ -95,6 +104,8 @@ def requests():
         "PNG of 2^32 - 1": BOMB[:16] + 8 * b"\xff" + BOMB[24:],
         "PNG of 4097 x 4096": tf.io.encode_png(np.zeros((4097, 4096, 1), np.uint8)).numpy(),
         "JPEG of 4097 x 4096": tf.io.encode_jpeg(np.zeros((4097, 4096, 1), np.uint8)).numpy(),
+        "PNG of many texts": png_of_texts(b"zTXt", 400),
+        "PNG of international texts": png_of_texts(b"iTXt", 9),
         "JPEG of many scans": many_scans(1_000),
         "JPEG of 4 MiB of scans": many_scans(100_000)[: 4 * 2**20],
         "5 MiB": png + 5 * 2**20 * b"\0",

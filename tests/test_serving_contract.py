@@ -55,6 +55,8 @@ def test_refusals_say_what_is_wrong(answers):
         "PNG of 2^32 - 1": "an image has 1 to 16777216 pixels",
         "PNG of 4097 x 4096": "an image has 1 to 16777216 pixels",
         "JPEG of 4097 x 4096": "an image has 1 to 16777216 pixels",
+        "PNG of many texts": "a PNG has at most 8 compressed texts",
+        "PNG of international texts": "a PNG has at most 8 compressed texts",
         "JPEG of many scans": "a JPEG has at most 100 scans",
         "JPEG of 4 MiB of scans": "a JPEG has at most 100 scans",
     }.items():

@@ -12,6 +12,7 @@ LEAST_BYTES = 24  # a PNG's signature and the header that tells its size
 MOST_BYTES = 4 * 2**20
 MOST_PIXELS = 2**24  # 4096 x 4096, 48 MiB decoded
 MOST_SCANS = 100  # encoders write ten or so, and each is another pass over all pixels
+MOST_TEXTS = 8  # compressed ones: decoding unpacks each, to 8 MB and in 50 ms at the worst
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
@@ -36,9 +37,10 @@ def checked_integers(images: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tenso
 def decoded(image_bytes: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
     """Files, string [N], as pixels uint8 [N, H, W, C] of the network's size.
 
-    PNG or JPEG, 24 bytes to 4 MiB, at most 2^24 pixels by their header and 100 scans, of any
-    height and width: scaled to the network's as a whole, bilinear with antialiasing; a file of the
-    right size is taken as it is, as evaluation takes it.
+    PNG or JPEG, 24 bytes to 4 MiB, of any height and width, at most 2^24 pixels by their header;
+    a JPEG of at most 100 scans, a PNG of at most 8 compressed texts and profiles. Scaled to the
+    network's size as a whole, bilinear with antialiasing; a file of the right size is taken as it
+    is, as evaluation takes it.
     """
     image_bytes = tf.ensure_shape(image_bytes, [None])
     with _only_if(tf.size(image_bytes) > 0, "image_bytes: at least one file"):
@@ -67,8 +69,13 @@ def _pixels(file: tf.Tensor, png: tf.Tensor, shape: tuple[int, int, int]) -> tf.
         inside & (pixels <= MOST_PIXELS), f"image_bytes: an image has 1 to {MOST_PIXELS} pixels"
     ):
         file = tf.identity(file)
-    few = png | (_scans(file) <= MOST_SCANS)
-    with _only_if(few, f"image_bytes: a JPEG has at most {MOST_SCANS} scans"):
+    # 4 MiB hold 124,000 scans, 9 ms each at 2^24 pixels, or 500 texts: 20 s and 3 GB.
+    scans = tf.cond(png, lambda: 0, lambda: _occurrences(file, b"\xff\xda", MOST_SCANS))
+    with _only_if(scans <= MOST_SCANS, f"image_bytes: a JPEG has at most {MOST_SCANS} scans"):
+        file = tf.identity(file)
+    texts = tf.cond(png, lambda: _texts(file), lambda: 0)
+    few = f"image_bytes: a PNG has at most {MOST_TEXTS} compressed texts and profiles"
+    with _only_if(texts <= MOST_TEXTS, few):
         file = tf.identity(file)
     channels = shape[2]
     image = tf.cond(
@@ -100,13 +107,17 @@ def _png_size(file: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.minimum(tf.stack(numbers), 2**31 - 1), tf.int32)
 
 
-def _scans(file: tf.Tensor) -> tf.Tensor:
-    """How often FF DA, which begins a JPEG's scan, occurs: 4 MiB hold 124,000 scans.
+def _texts(file: tf.Tensor) -> tf.Tensor:
+    """How many chunks a PNG has that decoding unpacks though they hold no pixels."""
+    return tf.add_n([_occurrences(file, kind, MOST_TEXTS) for kind in (b"zTXt", b"iTXt", b"iCCP")])
 
-    Each took 9 ms at 2^24 pixels. What a scan holds is never FF DA, other segments rarely.
+
+def _occurrences(file: tf.Tensor, mark: bytes, most: int) -> tf.Tensor:
+    """How often `mark` occurs, counted to one more than `most`; by chance it hardly does.
+
+    FF DA, which begins a scan, is never part of one.
     """
-    raw = tf.io.decode_raw(file, tf.uint8)
-    return tf.reduce_sum(tf.cast((raw[:-1] == 0xFF) & (raw[1:] == 0xDA), tf.int32))
+    return tf.size(tf.strings.split(file, mark, maxsplit=most + 1)) - 1
 
 
 def _only_if(holds: tf.Tensor, sentence: str):
