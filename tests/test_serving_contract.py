@@ -21,18 +21,22 @@ from kerasresnet.export import export_saved_model
 )
 def answers(request, finished_run, tmp_path_factory):
     path = export_saved_model(finished_run, tmp_path_factory.mktemp("contract"), **request.param)
+    return asked(path, files=200)
+
+
+def asked(path, files):
+    """The answers of a process that is asked everything, and then to read damaged files."""
     script = Path(__file__).with_name("serving_contract.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(path)], capture_output=True, text=True, timeout=300
-    )
+    command = [sys.executable, str(script), str(path), str(files)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2_000:]
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_every_good_request_is_answered_and_every_bad_one_refused(answers):
-    asked = [answer for answer in answers if "name" in answer]
-    assert len({(answer["name"], answer["signature"]) for answer in asked}) > 60
-    for answer in asked:
+    named = [answer for answer in answers if "name" in answer]
+    assert len({(answer["name"], answer["signature"]) for answer in named}) > 60
+    for answer in named:
         assert ("shapes" in answer) == answer["good"], answer
         if answer["good"]:
             for shape in answer["shapes"].values():
@@ -71,6 +75,12 @@ def test_bad_files_take_no_time_and_leave_no_memory(answers):
             took[key] = min(answer["ms"], took.get(key, np.inf))  # a busy machine is not the file
     assert max(took.values()) < 50, max(took, key=took.get)
     assert answers[-1]["grown_mib"] < 50
+
+
+@pytest.mark.slow
+def test_ten_thousand_damaged_files_end_no_server(finished_run, tmp_path):
+    answers = asked(export_saved_model(finished_run, tmp_path), files=10_000)
+    assert answers[-1]["slowest_ms"] < 1_000 and answers[-1]["grown_mib"] < 100
 
 
 def test_the_warm_up_file_is_what_tf_serving_reads(answers):
