@@ -1,6 +1,7 @@
 """Shared by all tests: a quiet TensorFlow, and one small finished run."""
 
 import os
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -8,6 +9,9 @@ import pytest
 from hypothesis import settings
 
 from kerasresnet.recipe import Recipe
+
+# A shell starts its background jobs with Ctrl-C ignored, and the commands under test inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Properties hold or they do not; how long a loaded machine takes says nothing.
 settings.register_profile("kerasresnet", deadline=None)
