@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import keras
+from joblib import cpu_count
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -19,12 +19,7 @@ def describe_device() -> str:
     """One line for humans: the accelerators, or the processor and its cores."""
     if has_gpu():
         return f"{_gpu_facts()[0]} ({keras.backend.backend()})"
-    return f"{_processor()}, {available_cores()} cores ({keras.backend.backend()})"
-
-
-def available_cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{_processor()}, {cpu_count()} cores ({keras.backend.backend()})"
 
 
 @functools.cache

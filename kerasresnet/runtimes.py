@@ -107,7 +107,7 @@ def load_format(
     the number of cores. Raises `UsageError` for anything that is no such file or a missing
     library, `KerasResNetError` for a file that does not load.
     """
-    from kerasresnet.device import available_cores
+    from joblib import cpu_count
 
     file = _model_file(Path(path))
     require(next(name for name, row in FORMATS.items() if row.file == file.name))
@@ -117,7 +117,7 @@ def load_format(
     try:
         labels = tuple((file.parent / "labels.txt").read_text("utf-8").splitlines())
         with silence():
-            run, shape = load[file.name](file, precision, threads or available_cores())
+            run, shape = load[file.name](file, precision, threads or cpu_count())
     except Exception as error:  # whatever a damaged file makes a runtime raise
         raise KerasResNetError(f"cannot load {file}: {first_line(error)}") from None
     return FormatPredictor(run, shape, labels)

@@ -3,11 +3,11 @@
 import subprocess
 import sys
 
+import joblib
 import numpy as np
 import pytest
 
 from kerasresnet import data
-from kerasresnet.data import pipeline
 from kerasresnet.data.images import ImageData
 from kerasresnet.errors import UsageError
 
@@ -194,7 +194,7 @@ def test_a_resumed_dataset_continues_exactly():
 def test_the_number_of_cores_changes_nothing(monkeypatch):
     runs = []
     for cores in (1, 16):
-        monkeypatch.setattr(pipeline, "_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(joblib, "cpu_count", lambda cores=cores: cores)
         runs.append(batches(augment=noise))
     for (x, y), (x_again, y_again) in zip(*runs, strict=True):
         np.testing.assert_array_equal(x, x_again)

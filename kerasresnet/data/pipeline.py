@@ -5,7 +5,6 @@ Batches are pairs (images uint8 [B, H, W, C], one-hot labels float32 [B, classes
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -98,6 +97,7 @@ def train_dataset(
         UsageError: wrong arrays, a label out of range, not one full batch, a bad seed or epoch, or
             an `augment` that changes the types.
     """
+    import joblib
     import tensorflow as tf
 
     check_labelled_images(images, labels, num_classes, what="the training set")
@@ -115,7 +115,7 @@ def train_dataset(
         return augment(*batch, batch_seed, **(identity if needs_identity else {}))
 
     needs_identity = getattr(augment, "needs_identity", False)
-    threads = max(1, _cores() // 2)  # the other half is for the training step
+    threads = max(1, joblib.cpu_count() // 2)  # the other half is for the training step
     batches = _index_batches(len(images), batch_size, steps, seed, first_epoch, epochs).map(
         load, num_parallel_calls=threads, deterministic=True
     )
@@ -195,13 +195,6 @@ def _check_types(dataset: tf.data.Dataset) -> None:
             "augment must return uint8 images and float32 labels; "
             f"received {' and '.join(received)}."
         )
-
-
-def _cores() -> int:
-    """The cores that this process may use, where the system tells."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _options(threads: int) -> tf.data.Options:
