@@ -76,16 +76,17 @@ def formats(model: keras.Model, data: ImageData, home: Path):
 
     folded = fold_batch_norm(model)
     for name in FORMATS:
-        folder = home / name
         try:
-            export_format(folded, name, folder, labels=data.labels, calibration=data.x_train)
+            file = export_format(
+                folded, name, home / name, labels=data.labels, calibration=data.x_train
+            )
         except UsageError as error:
             print(f"{name} is left out: {error}")
             continue
-        yield name, Written(folder, load_format(folder))
+        yield name, Written(file.parent, load_format(file))
         if name == "openvino":
-            by_bfloat16 = load_format(folder, precision="bfloat16")
-            yield "openvino, run in bfloat16", Written(folder, by_bfloat16)
+            by_bfloat16 = load_format(file, precision="bfloat16")
+            yield "openvino, run in bfloat16", Written(file.parent, by_bfloat16)
 
 
 def megabytes(path: Path) -> float:

@@ -186,17 +186,18 @@ def formats(model: keras.Model, home: Path) -> dict[str, Contestant]:
         (LITERT, "litert", "float32"),
         (LITERT_INT8, "litert-int8", "float32"),
     )
-    found = {}
+    found, files = {}, {}
     for name, format, precision in rows:
-        folder = home / format
         try:
-            if not folder.exists():
-                export_format(folded, format, folder, labels=labels, calibration=images)
-            load_format(folder, precision=precision)
+            if format not in files:
+                files[format] = export_format(
+                    folded, format, home / format, labels=labels, calibration=images
+                )
+            load_format(files[format], precision=precision)
         except UsageError as error:
             print(f"{name} is left out: {error}")
             continue
-        found[name] = Contestant(partial(load_format, precision=precision), folder)
+        found[name] = Contestant(partial(load_format, precision=precision), files[format])
     return found
 
 

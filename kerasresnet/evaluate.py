@@ -20,7 +20,7 @@ from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
 from kerasresnet.options import parse
 from kerasresnet.quiet import quiet_tensorflow
 from kerasresnet.run import Run
-from kerasresnet.runtimes import SAVED_MODEL, load_format, newest_version
+from kerasresnet.runtimes import SAVED_MODEL, load_format, newest_version, read_card
 
 if TYPE_CHECKING:
     from kerasresnet.data import ImageData
@@ -135,7 +135,7 @@ class EvaluateOptions:
     path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PATH")]
     """A run directory, a .keras file, or an export (saved_models/quick: its newest version)."""
     data: Literal["cifar10", "digits"] | None = None
-    """The data set (default: the run's own, else cifar10)."""
+    """The data set (default: what the model was trained on, as far as it says; else cifar10)."""
     data_dir: Path | None = None
     """Where TFDS keeps data sets (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)."""
     json: bool = False
@@ -167,11 +167,12 @@ def evaluate_path(options: EvaluateOptions) -> dict[str, Any]:
 
 
 def _data_of(path: Path) -> str:
-    """The data set of the run that `path` is or lies in, else cifar10."""
+    """The data set of the run that `path` is or lies in, or that its card names, else cifar10."""
     for folder in (path, path.parent):
         if (folder / "run.json").is_file():
             return Run.open(folder).facts["data"]
-    return "cifar10"
+    card = read_card(newest_version(path)) if path.is_dir() else {}
+    return card.get("data") or "cifar10"
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:

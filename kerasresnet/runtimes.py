@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,6 +38,7 @@ FORMATS = {
 
 
 SAVED_MODEL = "saved_model.pb"
+CARD = "model_card.json"  # in a SavedModel's assets.extra/, beside another model
 MODEL_FILES = (SAVED_MODEL, *sorted({row.file for row in FORMATS.values()}))
 
 
@@ -55,6 +57,14 @@ def newest_version(path: Path) -> Path:
             "a run or a .keras file"
         )
     return max(versions, key=lambda version: int(version.name))
+
+
+def read_card(version: Path) -> dict[str, Any]:
+    """What an exported version says of itself (`kerasresnet.export.card`); {} where nothing."""
+    for folder in (version / "assets.extra", version):
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads((folder / CARD).read_text("utf-8"))
+    return {}
 
 
 def require(format: str) -> None:

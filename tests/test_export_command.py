@@ -53,6 +53,15 @@ def test_what_is_measured_stands_beside_the_keras_model(settings, finished_run, 
     assert card["export"]["frozen"]
 
 
+def test_another_format_has_a_name_of_its_own_and_a_card(finished_run, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    path = export(ExportOptions(finished_run.path, tmp_path, format="litert"))
+    assert path == tmp_path / "tiny-litert" / "1" / "model.tflite"
+    card = json.loads((path.parent / "model_card.json").read_text())
+    assert card["data"] == "digits" and card["export"] == {"format": "litert"}
+    assert "- **Export:** format litert" in (path.parent / "model_card.md").read_text()
+
+
 def test_a_run_without_a_model_is_refused(make_run, tiny_recipe, tmp_path):
     run = make_run(tiny_recipe)
     with pytest.raises(UsageError, match="its first epoch is not finished"):

@@ -7,6 +7,7 @@ import pytest
 
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.export import formats
+from kerasresnet.export.card import model_card
 from kerasresnet.export.formats import export_format, servable
 from kerasresnet.runtimes import FORMATS, load_format
 
@@ -78,13 +79,16 @@ def test_mistakes_are_told_before_anything_is_written(model, tmp_path, change, s
         "calibration": np.zeros((64, 32, 32, 3), np.uint8),
     }
     with pytest.raises(UsageError, match=said):
-        export_format(model, folder=tmp_path / "home" / "1", **(asked | change))
+        export_format(model, home=tmp_path / "home", **(asked | change))
     assert not list(tmp_path.iterdir())
 
 
 def test_what_exists_is_never_overwritten(model, tmp_path):
+    needs("litert")
+    (tmp_path / "3").mkdir()
     with pytest.raises(UsageError, match="never overwritten"):
-        export_format(model, "onnx", tmp_path, labels=LABELS)
+        export_format(model, "litert", tmp_path, labels=LABELS, version=3)
+    assert export_format(model, "litert", tmp_path, labels=LABELS).parent == tmp_path / "4"
 
 
 def test_what_is_no_export_is_refused(tmp_path):
@@ -125,7 +129,7 @@ def test_the_exported_copy_gives_probabilities_in_float32(fresh, digits):
 
 def test_a_network_trained_in_mixed_precision_is_exported_too(fresh, digits, tmp_path):
     needs("onnx")
-    path = export_format(fresh, "onnx", tmp_path / "1", labels=LABELS, calibration=digits.x_test)
+    path = export_format(fresh, "onnx", tmp_path, labels=LABELS, calibration=digits.x_test)
     given, expected = load_format(path)(digits.x_test), probabilities(fresh, digits.x_test)
     np.testing.assert_allclose(given, expected, atol=0.05, rtol=0)
 
@@ -179,7 +183,7 @@ def test_a_file_that_differs_from_the_model_is_not_kept(model, name, digits, tmp
     monkeypatch.setattr(formats, "TOLERANCE", float("nan"))
     monkeypatch.setattr(formats, "LOSS", float("nan"))
     with pytest.raises(KerasResNetError, match="nothing was written"):
-        export_format(model, name, tmp_path / "1", labels=LABELS, calibration=digits.x_train[:64])
+        export_format(model, name, tmp_path, labels=LABELS, calibration=digits.x_train[:64])
     assert not list(tmp_path.iterdir())
 
 
@@ -217,11 +221,12 @@ def test_evaluate_measures_the_newest_version_on_the_whole_test_set(
     from kerasresnet.evaluate import EvaluateOptions, evaluate_path
 
     needs("litert")
-    for version in ("1", "2"):
-        path = tmp_path / version
-        export_format(model, "litert", path, labels=digits.labels, calibration=digits.x_train)
+    card = model_card(finished_run, digits.labels, {"format": "litert"})
+    for _ in range(2):
+        export_format(model, "litert", tmp_path, labels=digits.labels, card=card)
     (tmp_path / "1" / "model.tflite").write_bytes(b"nothing")
-    measured = evaluate_path(EvaluateOptions(tmp_path, data="digits"))
+    measured = evaluate_path(EvaluateOptions(tmp_path))
+    assert measured["data"] == "digits"
     assert measured["images"] == len(digits.x_test)
     assert measured["accuracy"] == pytest.approx(finished_run.results["test"]["accuracy"], abs=0.01)
 
@@ -236,7 +241,7 @@ def test_converters_print_nothing_and_warn_of_nothing(
     model, name, digits, tmp_path, capfd, recwarn
 ):
     needs(name)
-    export_format(model, name, tmp_path / "1", labels=LABELS, calibration=digits.x_train[:64])
+    export_format(model, name, tmp_path, labels=LABELS, calibration=digits.x_train[:64])
     printed = capfd.readouterr()
     assert printed.out + printed.err == ""
     assert not [w for w in recwarn if w.category in (UserWarning, FutureWarning)]

@@ -77,25 +77,24 @@ def export(options: ExportOptions) -> Path:
 
 def _other_format(run: Run, options: ExportOptions) -> Path:
     from kerasresnet.data import load_data
+    from kerasresnet.export.card import model_card
     from kerasresnet.export.fold import fold_batch_norm
     from kerasresnet.export.formats import export_format
-    from kerasresnet.export.publish import highest_version
     from kerasresnet.export.saved_model import resolve
     from kerasresnet.runtimes import require
 
     require(options.format)
     _, model, name, labels = resolve(run, options.name)
-    # Never under the name itself: a server that watches it would take this for a version.
-    home = options.export_dir / f"{name}-{options.format}"
-    home.mkdir(parents=True, exist_ok=True)
-    version = highest_version(home) + 1 if options.version is None else options.version
     data = load_data(run.facts["data"], options.data_dir)
     return export_format(
         fold_batch_norm(model),
         options.format,
-        home / str(version),
+        # Never under the name itself: a server that watches it would take this for a version.
+        options.export_dir / f"{name}-{options.format}",
         labels=labels,
         calibration=data.x_train,
+        version=options.version,
+        card=model_card(run, labels, {"format": options.format}),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from kerasresnet.budget import count_macs, count_parameters
 from kerasresnet.run import Run, versions, write_json, write_text
+from kerasresnet.runtimes import CARD
 
 LICENCES = {
     "cifar10": "CIFAR-10 (Krizhevsky, 2009, Learning Multiple Layers of Features from Tiny "
@@ -68,11 +69,10 @@ def model_card(
 
 
 def write_card(card: dict[str, Any], folder: Path) -> None:
-    """Write `model_card.json` and `.md` into assets.extra/ of the SavedModel in `folder`."""
-    extra = folder / "assets.extra"
-    extra.mkdir(exist_ok=True)
-    write_json(extra / "model_card.json", card)
-    write_text(extra / "model_card.md", card_text(card))
+    """Write `model_card.json` and `model_card.md` into `folder`."""
+    folder.mkdir(exist_ok=True)
+    write_json(folder / CARD, card)
+    write_text(folder / "model_card.md", card_text(card))
 
 
 def card_text(card: dict[str, Any]) -> str:

@@ -10,17 +10,15 @@ like the SavedModel's. Keras' own exporters write them; `kerasresnet.export.int8
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kerasresnet.errors import KerasResNetError, UsageError, unknown
+from kerasresnet.export.card import write_card
+from kerasresnet.export.publish import aside, publish, refuse_taken
 from kerasresnet.runtimes import (
     FORMATS,
     Format,
@@ -44,49 +42,48 @@ BATCH = 64  # images that the checks and the calibration take at once
 def export_format(
     model: keras.Model,
     format: str,
-    folder: Path,
+    home: Path,
     *,
     labels: Sequence[str],
     calibration: np.ndarray | None = None,
+    version: int | None = None,
+    card: dict[str, Any] | None = None,
 ) -> Path:
-    """Write `model` as the new directory `folder` in one of `FORMATS`; returns the model's file.
+    """Write `model` in one of `FORMATS` to the new directory `home`/`version`; returns its file.
 
     `model` maps uint8 images to logits; fold its batch norms first. `labels` name its classes.
     `calibration` is uint8 [K, H, W, C], training images. At most 1,024, evenly spaced, are used:
     the written file is compared with `model` on them (without any, on random pixels), and
-    "litert-int8" sets its ranges by every other one and is compared on the rest. The directory is
-    written aside and renamed, whole or not at all.
-    Raises `UsageError` for what cannot be exported so, or where `folder` exists or a library is
+    "litert-int8" sets its ranges by every other one and is compared on the rest. `version` is by
+    default one more than the highest; the directory is written aside and renamed, whole or not at
+    all. With a `card` (`kerasresnet.export.card`) that is written beside the model.
+    Raises `UsageError` for what cannot be exported so, or where the version exists or a library is
     missing; `KerasResNetError` where writing fails or the file differs from the model.
     """
-    _refuse_mistakes(model, format, folder, labels, calibration)
+    _refuse_mistakes(model, format, labels, calibration)
+    refuse_taken(home, version)
     chosen = FORMATS[format]
     images, ranges = _real_images(model, calibration), None
     if format == "litert-int8":
         images, ranges = images[1::2], images[::2]
-    with _aside(folder) as aside:
+    with aside(home) as folder:
         try:
             with silence():
-                _write(model, chosen, aside, ranges)
+                _write(model, chosen, folder, ranges)
         except OSError:
             raise
         except Exception as error:  # whatever a converter of somebody else's raises
             raise KerasResNetError(f"cannot convert to {format}: {first_line(error)}") from error
-        (aside / "labels.txt").write_text("".join(f"{label}\n" for label in labels), "utf-8")
-        _check(model, format, aside / chosen.file, images)
-        try:
-            os.rename(aside, folder)
-        except OSError:
-            if not folder.exists():
-                raise
-            raise UsageError(f"{folder} was made by another export meanwhile") from None
-    return folder / chosen.file
+        (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels), "utf-8")
+        _check(model, format, folder / chosen.file, images)
+        if card:
+            write_card(card, folder)
+        return publish(folder, home, version) / chosen.file
 
 
 def _refuse_mistakes(
     model: keras.Model,
     format: str,
-    folder: Path,
     labels: Sequence[str],
     calibration: np.ndarray | None,
 ) -> None:
@@ -94,8 +91,6 @@ def _refuse_mistakes(
 
     if format not in FORMATS:
         raise UsageError(unknown("format", format, FORMATS))
-    if folder.exists():
-        raise UsageError(f"{folder} exists, and an export is never overwritten; give a new folder")
     if keras.backend.backend() != "tensorflow":
         raise UsageError(
             f"{format} is written by the tensorflow backend, and this is "
@@ -121,11 +116,11 @@ def _refuse_mistakes(
     require(format)
 
 
-def _write(model: keras.Model, chosen: Format, aside: Path, ranges: np.ndarray | None) -> None:
+def _write(model: keras.Model, chosen: Format, folder: Path, ranges: np.ndarray | None) -> None:
     import tensorflow as tf
 
     images = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8, name="images")
-    path = aside / chosen.file
+    path = folder / chosen.file
     servable(model).export(
         str(path), format=chosen.exporter, input_signature=[images], verbose=False
     )
@@ -202,19 +197,3 @@ def _probabilities(model: keras.Model, batches: list[np.ndarray]) -> np.ndarray:
         copy = servable(model)
         given = [copy(batch, training=False)["probabilities"] for batch in batches]
     return np.concatenate([keras.ops.convert_to_numpy(batch) for batch in given])
-
-
-@contextlib.contextmanager
-def _aside(folder: Path) -> Iterator[Path]:
-    """A directory beside `folder`, removed at the end unless it was renamed."""
-    aside = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
-        aside.chmod(0o755)  # the server may be another user
-        yield aside
-    except OSError as error:
-        raise KerasResNetError(f"cannot write {folder}: {error}") from None
-    finally:
-        if aside:
-            shutil.rmtree(aside, ignore_errors=True)

@@ -62,7 +62,7 @@ def export_saved_model(
         write_warmup(folder, name, model.input_shape[1:])
         accuracy = measure_export(model, folder, measure_on) if measure_on else None
         settings = {"precision": precision, "frozen": freeze or precision == "bfloat16"}
-        write_card(model_card(run, labels, settings, accuracy), folder)
+        write_card(model_card(run, labels, settings, accuracy), folder / "assets.extra")
         return publish(folder, home, version)
 
 
