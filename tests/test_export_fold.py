@@ -65,3 +65,6 @@ def test_bfloat16_is_computed_between_input_and_head():
     assert kinds.pop("normalisation") == kinds.pop("head") == "float32"
     kinds.pop("images")
     assert set(kinds.values()) == {"bfloat16"}
+    # Half the bytes in the exported file.
+    weights = {w.dtype for layer in folded.layers if "conv" in layer.name for w in layer.weights}
+    assert weights == {"bfloat16"}

@@ -15,7 +15,8 @@ def fold_batch_norm(
 
     A convolution whose only consumer is a batch norm takes over its scale and offset:
     W' = W · γ/√(σ² + ε), b' = β − μ · γ/√(σ² + ε). Logits are equal to rounding in float32. In
-    bfloat16 convolutions and what lies between compute in it; normalisation and head stay float32.
+    bfloat16 convolutions hold their weights and compute in it, with all that lies between;
+    normalisation and head stay float32.
     """
     folded = _folded_pairs(model)
     convolutions = {conv.name: norm for norm, conv in folded.items()}
@@ -24,7 +25,7 @@ def fold_batch_norm(
     def copy(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
         stays = isinstance(layer, keras.layers.Normalization | keras.layers.Dense)
-        config["dtype"] = "mixed_bfloat16" if precision == "bfloat16" and not stays else "float32"
+        config["dtype"] = precision if not stays else "float32"
         if layer.name in convolutions:
             config["use_bias"] = True
         return type(layer).from_config(config)
