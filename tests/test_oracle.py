@@ -213,11 +213,13 @@ def test_a_search_in_which_everything_fails_stops(tmp_path):
 
 def test_the_choices_follow_from_the_seed(tmp_path):
     def first(path, seed):
-        trial = make_oracle(path, seed=seed).create_trial("tuner0")
-        return trial.hyperparameters.values
+        oracle = make_oracle(path, seed=seed)
+        trials = [oracle.create_trial(f"tuner{i}") for i in range(2)]
+        return [trial.hyperparameters.values for trial in trials]
 
     assert first(tmp_path / "a", 0) == first(tmp_path / "b", 0)
-    assert first(tmp_path / "c", 0) != first(tmp_path / "d", 1)
+    (base, drawn), (same, another) = first(tmp_path / "c", 0), first(tmp_path / "d", 1)
+    assert base == same and drawn != another
 
 
 class Killed(BaseException):

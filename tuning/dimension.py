@@ -41,6 +41,15 @@ class Dimension:
         low, high = self.values
         return self.rounded(low * (high / low) ** source.random())
 
+    def nearest(self, value: Any) -> Any:
+        """What it may be next to `value`; where it cannot tell, its first value or its middle."""
+        if self.continuous:
+            low, high = self.values
+            return self.rounded(math.sqrt(low * high) if value is None else value)
+        if value in self.values or not isinstance(value, int | float):
+            return value if value in self.values else self.values[0]
+        return min(self.values, key=lambda own: abs(own - value))
+
     def rounded(self, value: Any) -> Any:
         """`value`; where it is continuous to three digits, its ends as they are."""
         if not self.continuous:

@@ -18,6 +18,7 @@ from kerasresnet.run import read_json, write_json
 from tuning.leases import LeasedOracle
 from tuning.project import Settings
 from tuning.space import Space
+from tuning.start import first_choice
 
 OBJECTIVE = "val_accuracy"
 FAILURES = 8  # trials that fail one after the other before a process stops asking for more
@@ -42,7 +43,12 @@ class BudgetedOracle(LeasedOracle):
         self._failures = 0
 
     def _random_values(self) -> dict[str, Any] | None:
-        """A choice that was never tried, or None where the space seems to hold no other."""
+        """A choice that was never tried, or None where the space seems to hold no other.
+
+        The first is the one nearest to the base recipe.
+        """
+        if not self.start_order and (first := first_choice(self.networks)):
+            return first
         for _ in range(DUPLICATES):
             values = self.networks.sample(random.Random(f"{self.seed}/{self._seed_state}"))
             self._seed_state += 1

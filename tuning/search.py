@@ -24,12 +24,14 @@ from kerasresnet.budget import count_parameters
 from kerasresnet.errors import UsageError, exit_on_error
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import write_text
+from kerasresnet.spec import ResNetSpec
 from tuning.brackets import plan_brackets
 from tuning.leaderboard import write_report
 from tuning.live import watch
 from tuning.options import SEARCHED, SearchOptions, parse_search_options
 from tuning.project import Project, Settings
 from tuning.space import Space
+from tuning.start import first_choice
 from tuning.supervise import Supervisor, children_of
 from tuning.trials import best_trial, read_trials
 from tuning.worker import role
@@ -38,14 +40,14 @@ from tuning.worker import role
 def search(options: SearchOptions) -> int:
     """Run, or go on with, the search that `options` ask for; returns the exit code."""
     path, settings, space = options.resolve()
-    sample = space.network(space.sample(random.Random(settings.seed)))
+    drawn = space.sample(random.Random(settings.seed))  # the space is not empty
     part = role()
     if options.overwrite and (path / "search.json").is_file():
         if part == "worker":
             raise UsageError("a worker never deletes a search: leave out --overwrite")
         Project.open(path).clear()
     project = Project.create(path, settings, space)
-    print_plan(project, options, sample)
+    print_plan(project, options, space.network(first_choice(space) or drawn))
     with project.in_use():
         if part == "worker":
             return _supervise(project, options, part)
@@ -117,7 +119,7 @@ def train_winner(project: Project, options: SearchOptions, folder: Path) -> None
     )
 
 
-def print_plan(project: Project, options: SearchOptions, sample) -> None:
+def print_plan(project: Project, options: SearchOptions, start: ResNetSpec) -> None:
     """What will be searched, at what cost, and where it goes."""
     settings, space = project.settings, project.space
     base = space.base
@@ -127,7 +129,7 @@ def print_plan(project: Project, options: SearchOptions, sample) -> None:
         "limit": f"{base.max_params:,} parameters"
         + (f", {settings.max_macs:,} MACs" if settings.max_macs else ""),
         "space": _summary(space),
-        "for example": f"{sample} ({count_parameters(sample):,} parameters)",
+        "starts with": f"{start} ({count_parameters(start):,} parameters)",
         "data": f"{settings.data}: {images} training images to train on, {settings.val_images:,} "
         "to score on; the test set is not touched",
         "base recipe": f"{settings.base}: batches of {base.batch_size}, "
