@@ -171,7 +171,7 @@ def _data_of(path: Path) -> str:
     for folder in (path, path.parent):
         if (folder / "run.json").is_file():
             return Run.open(folder).facts["data"]
-    card = read_card(newest_version(path)) if path.is_dir() else {}
+    card = {} if path.suffix == ".keras" else read_card(newest_version(path))
     return card.get("data") or "cifar10"
 
 

@@ -45,8 +45,10 @@ MODEL_FILES = (SAVED_MODEL, *sorted({row.file for row in FORMATS.values()}))
 def newest_version(path: Path) -> Path:
     """`path` itself where it holds an exported model, else its directory of the highest number.
 
-    Raises `UsageError` where there is none.
+    Of an exported model's own file the directory. Raises `UsageError` where there is none.
     """
+    if path.name in MODEL_FILES and path.is_file():
+        return path.parent
     if any((path / file).is_file() for file in MODEL_FILES):
         return path
     held = (found.parent for file in MODEL_FILES for found in path.glob(f"*/{file}"))

@@ -223,9 +223,10 @@ def test_evaluate_measures_the_newest_version_on_the_whole_test_set(
     needs("litert")
     card = model_card(finished_run, digits.labels, {"format": "litert"})
     for _ in range(2):
-        export_format(model, "litert", tmp_path, labels=digits.labels, card=card)
+        path = export_format(model, "litert", tmp_path, labels=digits.labels, card=card)
     (tmp_path / "1" / "model.tflite").write_bytes(b"nothing")
     measured = evaluate_path(EvaluateOptions(tmp_path))
+    assert evaluate_path(EvaluateOptions(path)) == measured | {"path": str(path)}
     assert measured["data"] == "digits"
     assert measured["images"] == len(digits.x_test)
     assert measured["accuracy"] == pytest.approx(finished_run.results["test"]["accuracy"], abs=0.01)

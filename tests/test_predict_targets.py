@@ -23,6 +23,7 @@ def test_the_newest_version_is_the_highest_number(tmp_path):
         (tmp_path / name / "saved_model.pb").touch()
     assert newest_version(tmp_path) == tmp_path / "10"
     assert newest_version(tmp_path / "2") == tmp_path / "2"
+    assert newest_version(tmp_path / "2" / "saved_model.pb") == tmp_path / "2"
     (tmp_path / "10" / "saved_model.pb").rename(tmp_path / "10" / "model.tflite")
     assert newest_version(tmp_path) == tmp_path / "10"
 
