@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from kerasresnet.errors import KerasResNetError, UsageError
-from tuning.supervise import CRASHES, RECYCLE, Child, Supervisor, children_of
+from tuning.supervise import CRASHES, RECYCLE, SUPERVISOR, Child, Supervisor, children_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,6 +49,15 @@ def test_a_process_that_asks_for_it_is_replaced_at_once(tmp_path):
 def test_a_process_that_was_killed_is_started_again(tmp_path):
     run(supervisor(tmp_path, COUNT + "os.kill(os.getpid(), 9) if starts < 2 else sys.exit(0)"))
     assert (tmp_path / "starts").read_text() == "2"
+
+
+def test_processes_know_which_supervisor_they_have(tmp_path):
+    note = f"pathlib.Path(sys.argv[1], 'names').open('a').write(os.environ[{SUPERVISOR!r}] + ' ')"
+    for _ in range(2):
+        (tmp_path / "starts").unlink(missing_ok=True)
+        run(supervisor(tmp_path, COUNT + note + f"\nsys.exit({RECYCLE} if starts < 2 else 0)"))
+    first, again, second, _ = (tmp_path / "names").read_text().split()
+    assert first == again != second
 
 
 def test_a_process_that_dies_and_does_nothing_is_given_up_with_its_last_words(

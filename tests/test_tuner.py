@@ -15,6 +15,7 @@ from tuning.memory import forget_models
 from tuning.oracle import build_oracle
 from tuning.project import Settings
 from tuning.space import Space, narrow
+from tuning.supervise import SUPERVISOR
 from tuning.tuner import STARTS, ResumableTuner
 
 LIMIT = 6_000
@@ -123,6 +124,17 @@ def test_a_trial_whose_process_keeps_dying_fails(make_tuner, images):
     tuner._try_run_and_update_trial(trial, images)
     assert trial.status == TrialStatus.FAILED
     assert run.facts["error"] == f"its process died {STARTS} times in epoch 1"
+
+
+def test_stopping_the_whole_search_again_and_again_fails_no_trial(make_tuner, images, monkeypatch):
+    tuner = make_tuner()
+    trial = trial_of(tuner, "0000", epochs=1, initial_epoch=0)
+    run = tuner.run_of(trial, images)
+    for command in range(2 * STARTS):
+        monkeypatch.setenv(SUPERVISOR, str(command))
+        tuner._count_start(run)
+    tuner._try_run_and_update_trial(trial, images)
+    assert trial.status == TrialStatus.COMPLETED
 
 
 def test_seeds_of_trials_are_far_apart_and_the_same_everywhere(make_tuner, images):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from kerasresnet.run import read_json
 RECYCLE = 75  # exit code of a process that wants to be replaced by a fresh one
 CRASHES = 5  # ends without progress, one after the other, after which a process is given up
 GOODBYE = 20.0  # seconds that the others have to end when the chief, or all workers, are done
+SUPERVISOR = "KERASRESNET_SUPERVISOR"  # which one started a process: another for each command
 _WATCHED = "KERASRESNET_WATCHED"
 _ERROR = "tuning.worker: error: "
 
@@ -76,6 +78,7 @@ class Supervisor:
         self.folder = folder
         self.children = list(children)
         self.command = [sys.executable, "-m", "tuning.worker", str(folder.resolve()), *flags]
+        self._name = uuid.uuid4().hex
         self._over: float | None = None  # when the chief was done, or all workers
 
     def poll(self) -> bool:
@@ -117,7 +120,7 @@ class Supervisor:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **child.environment, _WATCHED: "1"},
+                env={**os.environ, **child.environment, _WATCHED: "1", SUPERVISOR: self._name},
                 start_new_session=True,  # Ctrl-C is for the parent, which ends them all
             )
 

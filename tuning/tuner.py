@@ -24,8 +24,9 @@ from kerasresnet.training import train_epochs
 from tuning.images import SearchImages
 from tuning.oracle import OBJECTIVE, BudgetedOracle
 from tuning.space import Space
+from tuning.supervise import SUPERVISOR
 
-STARTS = 3  # times that a trial may begin the same epoch before it counts as failed
+STARTS = 3  # times that a trial may begin an epoch under one supervisor before it counts as failed
 LONGEST_PAUSE = 5.0  # seconds between two questions for a trial
 GIVEN_UP = 60.0  # seconds that a process which lost its trial may need to let go of it
 
@@ -153,11 +154,18 @@ class ResumableTuner(keras_tuner.Tuner):
         }
 
     def _count_start(self, run: Run) -> None:
-        """Note the start; raises `KerasResNetError` where the same epoch killed its process."""
-        before, epoch = run.facts.get("starts", [0, 0]), len(run.metrics)
-        starts = before[1] + 1 if before[0] == epoch else 1
-        run.update(status="running", starts=[epoch, starts])
-        if starts > STARTS:
+        """Note the start; raises `KerasResNetError` where the same epoch killed its process.
+
+        Counted for each supervisor by itself: one that was stopped took its processes with it,
+        and such an end says nothing of the trial.
+        """
+        before, epoch = run.facts.get("starts"), len(run.metrics)
+        same = isinstance(before, dict) and before["epoch"] == epoch
+        counts = before["by"] if same else {}
+        supervisor = os.environ.get(SUPERVISOR, "")
+        counts = {**counts, supervisor: counts.get(supervisor, 0) + 1}
+        run.update(status="running", starts={"epoch": epoch, "by": counts})
+        if counts[supervisor] > STARTS:
             raise KerasResNetError(f"its process died {STARTS} times in epoch {epoch + 1}")
 
     def _try_run_and_update_trial(self, trial: Trial, images: SearchImages) -> None:
