@@ -43,3 +43,8 @@ def exit_on_error(command: str) -> Iterator[None]:
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def first_line(error: Exception) -> str:
+    """What one line can say of somebody else's exception: of its message the first, or its kind."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

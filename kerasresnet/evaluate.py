@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
+from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error, first_line
 from kerasresnet.options import parse
 from kerasresnet.quiet import quiet_tensorflow
 from kerasresnet.run import Run
@@ -85,8 +85,7 @@ def load_predictor(path: Path) -> tuple[Predictor, tuple[int, ...], int]:
     try:
         return _keras_predictor(path) if is_keras else _saved_model_predictor(path)
     except Exception as error:  # whatever a damaged file makes Keras or TensorFlow raise
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise KerasResNetError(f"cannot load {path}: {reason}") from None
+        raise KerasResNetError(f"cannot load {path}: {first_line(error)}") from None
 
 
 def _keras_predictor(path: Path) -> tuple[Predictor, tuple[int, ...], int]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kerasresnet.errors import KerasResNetError, UsageError
+from kerasresnet.errors import KerasResNetError, UsageError, first_line
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ FORMATS = {
 
 
 SAVED_MODEL = "saved_model.pb"
+LABELS = "labels.txt"  # in a SavedModel's assets/, beside another model; a class a line
 CARD = "model_card.json"  # in a SavedModel's assets.extra/, beside another model
 MODEL_FILES = (SAVED_MODEL, *sorted({row.file for row in FORMATS.values()}))
 
@@ -127,7 +128,7 @@ def load_format(
     if precision != "float32" and file.name != "model.xml":
         raise UsageError(f"{precision} is for OpenVINO alone; {file} computes as it was written")
     try:
-        labels = tuple((file.parent / "labels.txt").read_text("utf-8").splitlines())
+        labels = tuple((file.parent / LABELS).read_text("utf-8").splitlines())
         with silence():
             run, shape = load[file.name](file, precision, threads or cpu_count())
     except Exception as error:  # whatever a damaged file makes a runtime raise
@@ -185,10 +186,6 @@ def _load_openvino(file: Path, precision: str, threads: int):
         return request.infer({"images": images})["probabilities"].copy()
 
     return run, tuple(size.get_length() for size in compiled.inputs[0].partial_shape[1:])
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextlib.contextmanager

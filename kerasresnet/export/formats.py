@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerasresnet.errors import KerasResNetError, UsageError, unknown
+from kerasresnet.errors import KerasResNetError, UsageError, first_line, unknown
 from kerasresnet.export.card import write_card
 from kerasresnet.export.publish import aside, publish, refuse_taken
 from kerasresnet.runtimes import (
     FORMATS,
+    LABELS,
     Format,
-    first_line,
     load_format,
     require,
     require_images,
@@ -74,7 +74,7 @@ def export_format(
             raise
         except Exception as error:  # whatever a converter of somebody else's raises
             raise KerasResNetError(f"cannot convert to {format}: {first_line(error)}") from error
-        (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels), "utf-8")
+        (folder / LABELS).write_text("".join(f"{label}\n" for label in labels), "utf-8")
         _check(model, format, folder / chosen.file, images)
         if card:
             write_card(card, folder)

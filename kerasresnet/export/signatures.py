@@ -12,8 +12,7 @@ import tensorflow as tf
 
 from kerasresnet.export.fold import fold_batch_norm
 from kerasresnet.export.guards import checked_integers, checked_pixels, decoded
-
-LABELS = "labels.txt"  # in assets/, one a line
+from kerasresnet.runtimes import LABELS
 
 
 def write_signatures(

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from kerasresnet.errors import UsageError
+from kerasresnet.errors import UsageError, first_line
 
 STDIN = "-"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -159,4 +159,4 @@ def _opened(contents: bytes) -> Iterator[Image.Image]:
         kinds = ", ".join(_FORMATS)
         raise ImageError(f"is no image of a known kind ({kinds})") from None
     except Exception as error:  # whatever a damaged file makes Pillow raise
-        raise ImageError((str(error) or type(error).__name__).splitlines()[0]) from None
+        raise ImageError(first_line(error)) from None

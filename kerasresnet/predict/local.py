@@ -22,9 +22,7 @@ from kerasresnet.predict.target import (
 )
 from kerasresnet.quiet import quiet_tensorflow
 from kerasresnet.run import Run
-from kerasresnet.runtimes import SAVED_MODEL, load_format, newest_version
-
-LABELS = "labels.txt"  # in an export's assets, one name a line
+from kerasresnet.runtimes import LABELS, SAVED_MODEL, load_format, newest_version
 
 
 def open_local(path: Path, verbose: bool = False) -> Target:
