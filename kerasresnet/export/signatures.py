@@ -20,7 +20,6 @@ def write_signatures(
     folder: Path,
     labels: Sequence[str],
     *,
-    fold: bool = True,
     freeze: bool = False,
     precision: Literal["float32", "bfloat16"] = "float32",
 ) -> None:
@@ -33,12 +32,12 @@ def write_signatures(
       numbers for a uint8 wrap round unseen;
     - ``logits``: `images` uint8 → `logits` [N, classes], `features` [N, F] (the head's inputs).
 
-    `fold` puts batch norms into convolutions, `freeze` variables into the graph as constants,
-    which lets a server's optimizer see them; bfloat16 always does both.
+    Batch norms are folded into convolutions. `freeze` puts variables into the graph as constants,
+    which lets a server's optimizer see them; bfloat16 always does.
     """
     shape = tuple(model.input_shape[1:])
     freeze = freeze or precision == "bfloat16"  # else every request would cast the weights anew
-    network = fold_batch_norm(model, precision) if fold or freeze else model
+    network = fold_batch_norm(model, precision)
     both = keras.Model(network.input, [network.output, network.get_layer("head").input])
     module = tf.Module()
     call = _frozen(both, shape, module) if freeze else _called(both, module)
