@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from kerasresnet.quiet import quiet_tensorflow
+from kerasresnet.machine import quiet_tensorflow
 
 CROP_FLIP = "ours: crop, flip"
 RANDAUGMENT = "ours: RandAugment"
@@ -219,7 +219,7 @@ def waiting_share(images: np.ndarray, labels: np.ndarray, steps: list[str] | Non
 
     `steps` replaces the recipe's augmentation; `count` training steps are measured.
     """
-    from kerasresnet import device
+    from kerasresnet import machine
     from kerasresnet.augment import build_augmentation
     from kerasresnet.data import train_dataset
     from kerasresnet.model import build_model
@@ -229,9 +229,9 @@ def waiting_share(images: np.ndarray, labels: np.ndarray, steps: list[str] | Non
     recipe = Recipe.named("quick")
     augment = build_augmentation(recipe.augment if steps is None else steps, num_classes=10)
     settings = {"num_classes": 10, "batch_size": recipe.batch_size, "seed": 0}
-    with device.training_precision(device.resolve_precision(recipe.precision)):
+    with machine.training_precision(machine.resolve_precision(recipe.precision)):
         model = build_model(recipe.spec)
-        with device.fused_batch_norm(model):
+        with machine.fused_batch_norm(model):
             compile_model(model, recipe, len(images))
             batches = iter(train_dataset(images, labels, augment=augment, **settings))
             for _ in range(5):
@@ -275,7 +275,7 @@ def write_results(
     options: Options, rates: dict[str, list[float]], waiting: dict[str, float]
 ) -> None:
     """Everything measured, with the machine and the versions, as JSON at `options.out`."""
-    from kerasresnet.device import describe_device
+    from kerasresnet.machine import describe_device
     from kerasresnet.run import versions, write_json
 
     peers = {

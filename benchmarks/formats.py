@@ -22,7 +22,7 @@ import numpy as np
 import tyro
 
 from kerasresnet.errors import UsageError, exit_on_error
-from kerasresnet.quiet import quiet_tensorflow
+from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.run import Run, versions, write_json
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def main() -> None:
 
 def write_results(options: Options, rows: dict[str, dict[str, float]]) -> None:
     """Everything measured, with the run, the machine and the versions, as JSON at `options.out`."""
-    from kerasresnet.device import describe_device
+    from kerasresnet.machine import describe_device
 
     run = Run.open(options.run_dir)
     peers = {}

@@ -32,7 +32,7 @@ import numpy as np
 import tyro
 
 from kerasresnet.errors import UsageError
-from kerasresnet.quiet import quiet_tensorflow
+from kerasresnet.machine import quiet_tensorflow
 
 if TYPE_CHECKING:
     import keras
@@ -299,7 +299,7 @@ def main() -> None:
 
 def write_results(options: Options, measured: dict[str, dict[str, list[float]]]) -> None:
     """Everything measured, with the machine and the versions, as JSON at `options.out`."""
-    from kerasresnet.device import describe_device
+    from kerasresnet.machine import describe_device
     from kerasresnet.run import versions, write_json
 
     peers = {}

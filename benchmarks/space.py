@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from kerasresnet.budget import count_parameters
+from kerasresnet.command import parse
 from kerasresnet.errors import UsageError, exit_on_error
-from kerasresnet.options import parse
-from kerasresnet.quiet import quiet_tensorflow
+from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import versions, write_json
 from tuning.space import Space, narrow
@@ -107,7 +107,7 @@ def main() -> None:
         print_figures(measured["limits"])
         if options.out:
             quiet_tensorflow()
-            from kerasresnet.device import describe_device
+            from kerasresnet.machine import describe_device
 
             about = {"device": describe_device(), "versions": versions()}
             write_json(options.out, {**about, **measured})

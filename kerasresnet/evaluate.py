@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import tyro
 
+from kerasresnet.command import parse
 from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error, first_line
-from kerasresnet.options import parse
-from kerasresnet.quiet import quiet_tensorflow
+from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.run import Run
 from kerasresnet.runtimes import SAVED_MODEL, load_format, newest_version, read_card
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from kerasresnet.budget import check_budget, count_macs, count_parameters
 from kerasresnet.errors import UsageError, exit_on_error
+from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.options import FitOptions, parse_fit_options
 from kerasresnet.plan import check_fits, print_plan
-from kerasresnet.quiet import quiet_tensorflow
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run, taken, versions, write_json
 
@@ -77,7 +77,7 @@ def measure_kept_model(run: Run, data: ImageData) -> dict[str, Any]:
 def start(options: FitOptions) -> tuple[Run, Recipe, ImageData, int]:
     """Load the data, check everything, and make (or open) the run directory."""
     from kerasresnet.data import load_data
-    from kerasresnet.device import describe_device, resolve_precision
+    from kerasresnet.machine import describe_device, resolve_precision
 
     if options.resume:
         run = Run.open(options.resume)

@@ -5,8 +5,6 @@ The recipe is the one definition: a field added there is a flag here, with its h
 
 from __future__ import annotations
 
-import contextlib
-import io
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +12,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from kerasresnet.command import parse
 from kerasresnet.errors import UsageError
 from kerasresnet.recipe import Recipe
-from kerasresnet.spec import ResNetSpec
 
 # The recipe for each data set, where none is named.
 DEFAULT_RECIPES = {"cifar10": "quick", "digits": "digits"}
@@ -63,40 +61,6 @@ def parse_fit_options(arguments: list[str] | None = None) -> FitOptions:
         # What is trained is no longer the named recipe, and must not be published as it.
         return replace(options, training=options.training.replace(name="custom"))
     return options
-
-
-def parse(kind: type, arguments: list[str] | None, *, prog: str, default=None):
-    """tyro over `kind`, with specs written as text and mistakes told as `UsageError`."""
-    registry = tyro.constructors.ConstructorRegistry()
-
-    @registry.primitive_rule
-    def _spec(info: tyro.constructors.PrimitiveTypeInfo):
-        if info.type is not ResNetSpec:
-            return None
-        return tyro.constructors.PrimitiveConstructorSpec(
-            nargs=1,
-            metavar="SPEC",
-            instance_from_str=lambda texts: ResNetSpec.from_text(texts[0]),
-            is_instance=lambda value: isinstance(value, ResNetSpec),
-            str_from_instance=lambda spec: [spec.to_text()],
-        )
-
-    settings = {} if default is None else {"default": default}
-    boxes = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(boxes):
-            return tyro.cli(kind, args=arguments, prog=prog, registry=registry, **settings)
-    except SystemExit as stop:
-        if stop.code:
-            raise UsageError(f"{_first_sentence(boxes.getvalue())} (see {prog} --help)") from None
-        raise
-
-
-def _first_sentence(boxed: str) -> str:
-    """What tyro says in the first part of its first box, as one line."""
-    lines = [line.strip("│╭╮╰╯ ").strip() for line in boxed.splitlines()[1:]]
-    rule = next((i for i, line in enumerate(lines) if set(line) <= {"─"}), len(lines))
-    return " ".join(lines[:rule]).removeprefix("Error parsing training: ")
 
 
 def _value_of(flag: str, arguments: list[str]) -> str | None:

@@ -46,7 +46,7 @@ def check_fits(recipe: Recipe, data: ImageData) -> int:
 
 def print_plan(run: Run, recipe: Recipe, data: ImageData, options: FitOptions) -> None:
     """Spec, cost against the limit, data, recipe, device, and where the results go."""
-    from kerasresnet.device import describe_device, resolve_precision
+    from kerasresnet.machine import describe_device, resolve_precision
 
     facts = run.facts
     held_out = check_fits(recipe, data)

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from kerasresnet.command import parse
 from kerasresnet.errors import UsageError, exit_on_error
-from kerasresnet.options import parse
 from kerasresnet.run import read_json, write_text
 
 

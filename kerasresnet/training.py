@@ -38,15 +38,15 @@ def train_epochs(
     """
     import keras
 
-    from kerasresnet import device
+    from kerasresnet import machine
     from kerasresnet.model import build_model
 
     check_budget(recipe.spec, recipe.max_params)
     kept = build_model(recipe.spec)
     keras.utils.set_random_seed(seed)
-    with device.training_precision(device.resolve_precision(recipe.precision)):
+    with machine.training_precision(machine.resolve_precision(recipe.precision)):
         network = build_model(recipe.spec)
-        with device.fused_batch_norm(network), run.locked():
+        with machine.fused_batch_norm(network), run.locked():
             last = recipe.epochs if until is None else until
             _fit_epochs(network, kept, run, recipe, train, val, seed, last, callbacks)
 
@@ -56,7 +56,7 @@ def compile_model(model: keras.Model, recipe: Recipe, images: int) -> None:
     import keras
 
     from kerasresnet.data import steps_per_epoch
-    from kerasresnet.device import on_tensorflow_cpu
+    from kerasresnet.machine import on_tensorflow_cpu
     from kerasresnet.optim import build_optimizer
     from kerasresnet.schedules import build_momentum_schedule, build_schedule
 

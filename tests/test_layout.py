@@ -89,7 +89,9 @@ def rooms():
 ROOMS = rooms()
 
 
-@pytest.mark.parametrize("name", ["errors", "schema", "policy", "spec", "budget", "recipe"])
+@pytest.mark.parametrize(
+    "name", ["errors", "schema", "machine", "policy", "spec", "budget", "recipe", "command"]
+)
 def test_specs_and_recipes_load_no_framework(name):
     roots = {module.split(".")[0] for module in loads(f"kerasresnet.{name}")}
     assert roots & HEAVY == set()
@@ -105,7 +107,8 @@ MAY_USE = {
     "recipe": {"schema", "spec", "budget", "policy"},
     "blocks": {"spec"},
     "model": {"spec", "blocks"},
-    "device": set(),
+    "machine": set(),
+    "command": {"spec"},
     "augment": {"policy"},
     "data": {"augment"},
     "sgd": set(),

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from kerasresnet.command import parse
 from kerasresnet.errors import UsageError
-from kerasresnet.options import DEFAULT_RECIPES, parse
+from kerasresnet.options import DEFAULT_RECIPES
 from kerasresnet.recipe import Recipe
 from tuning.project import Settings
 from tuning.space import Space, family, narrow

@@ -95,8 +95,8 @@ def _finish(project: Project, options: SearchOptions) -> int:
 def train_winner(project: Project, options: SearchOptions, folder: Path) -> None:
     """Train the winner in full on all of the data, test it once, export it to saved_models/."""
     from kerasresnet.fit import fit_command
+    from kerasresnet.machine import quiet_tensorflow
     from kerasresnet.options import FitOptions
-    from kerasresnet.quiet import quiet_tensorflow
 
     winner = Recipe.from_toml(folder / "best.toml")
     chosen = project.settings.base if options.train_best == SEARCHED else options.train_best

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from kerasresnet.command import parse
 from kerasresnet.errors import UsageError
-from kerasresnet.options import DEFAULT_RECIPES, parse
+from kerasresnet.options import DEFAULT_RECIPES
 from kerasresnet.recipe import Recipe
 from tuning.factors import FACTORS, TUNED_IN, read_settings
 from tuning.study_runs import Study

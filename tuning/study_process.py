@@ -52,8 +52,8 @@ def look(
 ) -> tuple[dict[str, Any], list[str]]:
     """`examine`, in the process that does it."""
     from kerasresnet.data import load_data
+    from kerasresnet.machine import quiet_tensorflow
     from kerasresnet.plan import check_fits
-    from kerasresnet.quiet import quiet_tensorflow
 
     if name != "digits":  # they need no TensorFlow
         quiet_tensorflow()
@@ -66,7 +66,7 @@ def look(
     if mistakes or fit_only:
         return {}, [f"{label}: {error}" for error, label in mistakes.items()]
     quiet_tensorflow()
-    from kerasresnet.device import describe_device, resolve_precision
+    from kerasresnet.machine import describe_device, resolve_precision
 
     precisions = {setting.recipe.precision for setting in settings}
     return {

@@ -16,8 +16,8 @@ import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from kerasresnet.budget import count_macs, count_parameters
-from kerasresnet.device import describe_device, resolve_precision
 from kerasresnet.errors import KerasResNetError
+from kerasresnet.machine import describe_device, resolve_precision
 from kerasresnet.model import build_model
 from kerasresnet.run import Run, locked, versions
 from kerasresnet.training import train_epochs

@@ -14,9 +14,9 @@ from typing import Annotated
 
 import tyro
 
+from kerasresnet.command import parse
 from kerasresnet.errors import UsageError, exit_on_error
-from kerasresnet.options import parse
-from kerasresnet.quiet import quiet_tensorflow
+from kerasresnet.machine import quiet_tensorflow
 from tuning.project import Project
 from tuning.supervise import RECYCLE, exit_with_parent
 

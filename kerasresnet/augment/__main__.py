@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from kerasresnet.command import parse
 from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
-from kerasresnet.options import parse
+from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.policy import parse_step
-from kerasresnet.quiet import quiet_tensorflow
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from kerasresnet.command import parse
 from kerasresnet.errors import UsageError, exit_on_error
-from kerasresnet.options import parse
-from kerasresnet.quiet import quiet_tensorflow
+from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.run import Run
 
 

@@ -16,8 +16,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from kerasresnet.command import parse
 from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
-from kerasresnet.options import parse
 from kerasresnet.predict.classify import classify
 from kerasresnet.predict.images import Source, find_images
 from kerasresnet.predict.target import Target, open_target

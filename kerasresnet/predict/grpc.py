@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kerasresnet.errors import KerasResNetError, UsageError
+from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.predict.target import (
     BYTES,
     BYTES_INPUT,
@@ -22,7 +23,6 @@ from kerasresnet.predict.target import (
     too_slow,
     unreachable,
 )
-from kerasresnet.quiet import quiet_tensorflow
 
 _ADDRESS = re.compile(r"grpc://([^/]+:\d+)/([^/]+)(?:/versions/(\d+)|/labels/([^/]+))?/?")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kerasresnet.errors import KerasResNetError, UsageError
+from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.predict.target import (
     BYTES,
     BYTES_INPUT,
@@ -20,7 +21,6 @@ from kerasresnet.predict.target import (
     read_signatures,
     reason_in,
 )
-from kerasresnet.quiet import quiet_tensorflow
 from kerasresnet.run import Run
 from kerasresnet.runtimes import LABELS, SAVED_MODEL, load_format, newest_version
 

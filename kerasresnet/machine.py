@@ -1,22 +1,29 @@
-"""What this machine is, and the settings under which it trains fastest at equal results."""
+"""What this machine is, and the settings under which it trains fastest at equal results.
+
+Importing this imports no Keras: a command must be able to silence its start first.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import keras
-from joblib import cpu_count
+if TYPE_CHECKING:
+    import keras
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def describe_device() -> str:
     """One line for humans: the accelerators, or the processor and its cores."""
+    import keras
+    from joblib import cpu_count
+
     if has_gpu():
         return f"{_gpu_facts()[0]} ({keras.backend.backend()})"
     return f"{_processor()}, {cpu_count()} cores ({keras.backend.backend()})"
@@ -39,11 +46,15 @@ def _processor() -> str:
 
 def has_gpu() -> bool:
     """Whether the Keras backend sees an accelerator."""
+    import keras
+
     return any(not d.startswith("cpu") for d in keras.distribution.list_devices())
 
 
 def _gpu_facts() -> tuple[str, tuple[int, int]]:
     """Name and compute capability of the first accelerator; (8, 0) where it has no such thing."""
+    import keras
+
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -78,6 +89,8 @@ def resolve_precision(precision: Precision) -> Literal["float32", "bfloat16"]:
 
 def on_tensorflow_cpu() -> bool:
     """Whether Keras trains through TensorFlow, and on the processor."""
+    import keras
+
     return keras.backend.backend() == "tensorflow" and not has_gpu()
 
 
@@ -89,6 +102,8 @@ def training_precision(precision: Literal["float32", "bfloat16"]) -> Iterator[No
     times as fast as Keras' own policy there, which casts around every batch norm. Elsewhere it
     is Keras' `mixed_bfloat16`.
     """
+    import keras
+
     if precision == "float32":
         yield
     elif on_tensorflow_cpu():
@@ -119,6 +134,8 @@ def fused_batch_norm(model: keras.Model) -> Iterator[None]:
     so what is saved meanwhile is plain. Training uses the unbiased variance for the moving
     average, as PyTorch does. Does nothing on other backends and on GPUs.
     """
+    import keras
+
     norms = [layer for layer in model.layers if type(layer) is keras.layers.BatchNormalization]
     if not on_tensorflow_cpu():
         norms = []
@@ -148,3 +165,28 @@ def _fused_call(layer: keras.layers.BatchNormalization, inputs, training=None, m
     for moving, batch in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
         moving.assign(moving * layer.momentum + batch * (1.0 - layer.momentum))
     return outputs
+
+
+@contextlib.contextmanager
+def _stderr_closed() -> Iterator[None]:
+    """Send file descriptor 2 to nowhere: TensorFlow's C++ writes there before any log level."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def quiet_tensorflow(verbose: bool = False) -> None:
+    """Import Keras and its backend for the first time, silently unless `verbose`."""
+    if verbose:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _stderr_closed():
+        import keras
+
+        # The device search is what logs: make it happen here.
+        keras.distribution.list_devices()

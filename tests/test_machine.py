@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from joblib import cpu_count
 
-from kerasresnet import device
+from kerasresnet import machine
 from kerasresnet.blocks import BN_MOMENTUM
 from kerasresnet.model import build_model
 from kerasresnet.spec import ResNetSpec
@@ -15,7 +16,7 @@ STEPS = 3
 REWRITE = "auto_mixed_precision_onednn_bfloat16"
 
 on_the_cpu = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow" or device.has_gpu(),
+    keras.backend.backend() != "tensorflow" or machine.has_gpu(),
     reason="the fused kernel is used with TensorFlow on a CPU only",
 )
 
@@ -47,7 +48,7 @@ def twins(tmp_path_factory):
     fused.set_weights(plain.get_weights())
     path = tmp_path_factory.mktemp("fused") / "inside.keras"
     plain_losses = train(plain)
-    with device.fused_batch_norm(fused):
+    with machine.fused_batch_norm(fused):
         fused_losses = train(fused)
         fused.save(path)
     return plain, fused, plain_losses, fused_losses, path
@@ -80,7 +81,7 @@ def test_fused_batch_norm_infers_the_same_outputs(twins):
     plain, _, *_ = twins
     images, _ = batch()
     expected = np.array(plain(images, training=False))
-    with device.fused_batch_norm(plain):
+    with machine.fused_batch_norm(plain):
         np.testing.assert_allclose(plain(images, training=False), expected, atol=1e-5)
 
 
@@ -106,7 +107,7 @@ def operations(model):
 def test_the_fused_kernel_runs_inside_only_also_after_an_exception():
     model = build_model(SPEC)
     assert "FusedBatchNormV3" not in operations(model)
-    with pytest.raises(RuntimeError, match="stop"), device.fused_batch_norm(model):
+    with pytest.raises(RuntimeError, match="stop"), machine.fused_batch_norm(model):
         assert "FusedBatchNormV3" in operations(model)
         assert {type(norm) for norm in norms_of(model)} == {keras.layers.BatchNormalization}
         raise RuntimeError("stop")
@@ -122,14 +123,14 @@ def test_a_batch_norm_of_another_class_is_left_alone():
 
     other = OtherNorm()
     model = keras.Sequential([keras.Input((4, 4, 2)), other])
-    with device.fused_batch_norm(model):
+    with machine.fused_batch_norm(model):
         assert "call" not in vars(other)
 
 
 def test_where_there_is_no_fused_kernel_nothing_changes(monkeypatch):
-    monkeypatch.setattr(device, "on_tensorflow_cpu", lambda: False)
+    monkeypatch.setattr(machine, "on_tensorflow_cpu", lambda: False)
     model = build_model(SPEC)
-    with device.fused_batch_norm(model):
+    with machine.fused_batch_norm(model):
         assert not any("call" in vars(norm) for norm in norms_of(model))
 
 
@@ -140,21 +141,21 @@ def settings():
 
 def test_float32_training_changes_no_setting():
     before = settings()
-    with device.training_precision("float32"):
+    with machine.training_precision("float32"):
         assert settings() == before
 
 
 @pytest.mark.parametrize("on_cpu", [True, False])
 def test_bfloat16_training_restores_every_setting_also_after_an_exception(monkeypatch, on_cpu):
-    monkeypatch.setattr(device, "on_tensorflow_cpu", lambda: on_cpu)
+    monkeypatch.setattr(machine, "on_tensorflow_cpu", lambda: on_cpu)
     before = settings()
     assert before == (False, "float32")
     inside = (True, "float32") if on_cpu else (False, "mixed_bfloat16")
-    with device.training_precision("bfloat16"):
+    with machine.training_precision("bfloat16"):
         assert settings() == inside
         assert {str(v.dtype) for v in build_model(SPEC).trainable_variables} == {"float32"}
     assert settings() == before
-    with pytest.raises(RuntimeError, match="stop"), device.training_precision("bfloat16"):
+    with pytest.raises(RuntimeError, match="stop"), machine.training_precision("bfloat16"):
         raise RuntimeError("stop")
     assert settings() == before
 
@@ -172,17 +173,17 @@ def test_bfloat16_training_restores_every_setting_also_after_an_exception(monkey
     ],
 )
 def test_auto_is_bfloat16_where_the_hardware_multiplies_it(monkeypatch, asked, flags, gpu, settled):
-    monkeypatch.setattr(device, "_cpu_facts", lambda: {"flags": flags} if flags else {})
-    monkeypatch.setattr(device, "has_gpu", lambda: gpu is not None)
-    monkeypatch.setattr(device, "_gpu_facts", lambda: ("a GPU", gpu))
-    assert device.resolve_precision(asked) == settled
+    monkeypatch.setattr(machine, "_cpu_facts", lambda: {"flags": flags} if flags else {})
+    monkeypatch.setattr(machine, "has_gpu", lambda: gpu is not None)
+    monkeypatch.setattr(machine, "_gpu_facts", lambda: ("a GPU", gpu))
+    assert machine.resolve_precision(asked) == settled
 
 
 def test_the_device_is_described_in_one_line(monkeypatch):
-    assert "\n" not in device.describe_device()
-    assert f"({keras.backend.backend()})" in device.describe_device()
+    assert "\n" not in machine.describe_device()
+    assert f"({keras.backend.backend()})" in machine.describe_device()
     monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0"])
-    assert f", {device.cpu_count()} cores (" in device.describe_device()
+    assert f", {cpu_count()} cores (" in machine.describe_device()
     monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0", "gpu:0", "gpu:1"])
-    monkeypatch.setattr(device, "_gpu_facts", lambda: ("NVIDIA H200", (9, 0)))
-    assert device.describe_device() == f"NVIDIA H200 ({keras.backend.backend()})"
+    monkeypatch.setattr(machine, "_gpu_facts", lambda: ("NVIDIA H200", (9, 0)))
+    assert machine.describe_device() == f"NVIDIA H200 ({keras.backend.backend()})"
