@@ -22,7 +22,7 @@ from kerasresnet.errors import UsageError
 from kerasresnet.model import build_model
 from kerasresnet.spec import ResNetSpec
 
-TABLE1 = json.loads(Path(__file__).with_name("golden").joinpath("table1.json").read_text())
+TABLE1 = json.loads(Path(__file__).parents[1].joinpath("golden", "table1.json").read_text())
 ROW_6 = ResNetSpec.named("table1-06")
 
 

@@ -14,7 +14,7 @@ from kerasresnet.model import build_model
 from kerasresnet.spec import ResNetSpec
 
 PYTORCH = json.loads(
-    Path(__file__).with_name("golden").joinpath("pytorch_outputs.json").read_text()
+    Path(__file__).parents[1].joinpath("golden", "pytorch_outputs.json").read_text()
 )
 # A basic, a bottleneck and the two mixed networks; the other rows are slow.
 ROWS_IN_EVERY_RUN = ("table1-06", "table1-07", "table1-08", "table1-09")

@@ -16,7 +16,7 @@ from kerasresnet.recipe import Recipe
 from tuning import search as search_module
 from tuning.trials import best_trial, read_trials
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SEARCH = [sys.executable, "-m", "tuning.search"]
 # A search of seconds: two stacks of narrow blocks at a quarter of the resolution.
 TINY_FLAGS = """

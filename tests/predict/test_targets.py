@@ -14,7 +14,7 @@ from kerasresnet.predict.images import find_images
 from kerasresnet.predict.target import open_target
 from kerasresnet.runtimes import newest_version
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_newest_version_is_the_highest_number(tmp_path):

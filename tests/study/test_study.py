@@ -21,7 +21,7 @@ from tuning.study_process import look
 from tuning.study_report import write_report
 from tuning.study_runs import Study
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def command(*flags):

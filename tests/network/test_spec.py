@@ -11,7 +11,7 @@ from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error, unkn
 from kerasresnet.schema import Schema
 from kerasresnet.spec import NAMED_SPECS, ResNetSpec, StackSpec
 
-TABLE1 = json.loads(Path(__file__).with_name("golden").joinpath("table1.json").read_text())
+TABLE1 = json.loads(Path(__file__).parents[1].joinpath("golden", "table1.json").read_text())
 
 
 @given(specs())

@@ -12,14 +12,14 @@ import pytest
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.src.engine.oracle import LOCKS
-from test_oracle import FULL, make_oracle, rungs, score_of
+from search.test_oracle import FULL, make_oracle, rungs, score_of
 
 from kerasresnet.errors import KerasResNetError, UsageError
 from tuning import distributed
 from tuning.distributed import ChiefError, PatientClient, serve
 from tuning.supervise import Supervisor, children_of
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -260,7 +260,7 @@ sys.path[:0] = sys.argv[2:]
 from tuning.supervise import exit_with_parent
 exit_with_parent()
 from keras_tuner.engine.base_tuner import BaseTuner
-from test_oracle import make_oracle, score_of
+from search.test_oracle import make_oracle, score_of
 from tuning.distributed import PatientClient, serve
 folder, me = Path(sys.argv[1]), os.environ["KERASTUNER_TUNER_ID"]
 oracle = make_oracle(folder.parent, reload=False)

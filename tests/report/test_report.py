@@ -10,7 +10,7 @@ import pytest
 from kerasresnet.errors import UsageError
 from kerasresnet.report import ReportOptions, all_tables, put_between_markers, results_table
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from kerasresnet.errors import KerasResNetError, UsageError
 from tuning.supervise import CRASHES, RECYCLE, SUPERVISOR, Child, Supervisor, children_of
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def supervisor(folder, code, names=("solo",)):
