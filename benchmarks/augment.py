@@ -222,9 +222,9 @@ def waiting_share(images: np.ndarray, labels: np.ndarray, steps: list[str] | Non
     from kerasresnet import machine
     from kerasresnet.augment import build_augmentation
     from kerasresnet.data import train_dataset
-    from kerasresnet.model import build_model
+    from kerasresnet.fit.epochs import compile_model
+    from kerasresnet.network.build import build_model
     from kerasresnet.recipe import Recipe
-    from kerasresnet.training import compile_model
 
     recipe = Recipe.named("quick")
     augment = build_augmentation(recipe.augment if steps is None else steps, num_classes=10)

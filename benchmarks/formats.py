@@ -55,7 +55,7 @@ class Written:
 
 
 def saved_models(run: Run, home: Path) -> Iterator[tuple[str, Written]]:
-    from kerasresnet.evaluate import load_predictor
+    from kerasresnet.evaluate.__main__ import load_predictor
     from kerasresnet.export import export_saved_model
 
     rows = (
@@ -72,7 +72,7 @@ def formats(model: keras.Model, data: ImageData, home: Path):
     """The formats of other runtimes, as far as they are installed, as (name, `Written`)."""
     from kerasresnet.export.fold import fold_batch_norm
     from kerasresnet.export.formats import export_format
-    from kerasresnet.runtimes import FORMATS, load_format
+    from kerasresnet.load.runtimes import FORMATS, load_format
 
     folded = fold_batch_norm(model)
     for name in FORMATS:

@@ -101,7 +101,7 @@ def network() -> keras.Model:
     """Row 6 of Table 1 with batch norms that do something, as after a training."""
     import keras
 
-    from kerasresnet.model import build_model
+    from kerasresnet.network.build import build_model
     from kerasresnet.recipe import Recipe
 
     keras.utils.set_random_seed(0)
@@ -175,7 +175,7 @@ def formats(model: keras.Model, home: Path) -> dict[str, Contestant]:
     """The formats of other runtimes, as far as they are installed."""
     from kerasresnet.export.fold import fold_batch_norm
     from kerasresnet.export.formats import export_format
-    from kerasresnet.runtimes import load_format
+    from kerasresnet.load.runtimes import load_format
 
     folded, images = fold_batch_norm(model), random_images(512)
     labels = [str(i) for i in range(model.output_shape[-1])]

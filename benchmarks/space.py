@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerasresnet.budget import count_parameters
 from kerasresnet.command import parse
 from kerasresnet.errors import UsageError, exit_on_error
 from kerasresnet.machine import quiet_tensorflow
+from kerasresnet.network.budget import count_parameters
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import versions, write_json
-from tuning.space import Space, narrow
+from tuning.search.space.space import Space, narrow
 
 LIMITS = (300_000, 1_000_000, 5_000_000)
 QUANTILES = (0.0, 0.01, 0.1, 0.5, 0.9, 1.0)

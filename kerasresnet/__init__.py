@@ -6,13 +6,13 @@ The public names load on first use, so that importing this package imports no Te
 import importlib
 
 _HOMES = {
-    "StackSpec": "spec",
-    "ResNetSpec": "spec",
+    "StackSpec": "network.spec",
+    "ResNetSpec": "network.spec",
     "Recipe": "recipe",
-    "build_model": "model",
-    "count_parameters": "budget",
-    "count_macs": "budget",
-    "widen_to_budget": "budget",
+    "build_model": "network.build",
+    "count_parameters": "network.budget",
+    "count_macs": "network.budget",
+    "widen_to_budget": "network.budget",
     "load_data": "data",
     "export_saved_model": "export",
 }

@@ -8,7 +8,7 @@ import io
 import tyro
 
 from kerasresnet.errors import UsageError
-from kerasresnet.spec import ResNetSpec
+from kerasresnet.network.spec import ResNetSpec
 
 
 def parse(kind: type, arguments: list[str] | None, *, prog: str, default=None):

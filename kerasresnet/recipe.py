@@ -14,11 +14,11 @@ from typing import Annotated, Any, Literal, Self
 import tomli_w
 from pydantic import Field, field_validator, model_validator
 
-from kerasresnet.budget import DEFAULT_LIMIT
+from kerasresnet.augment.policy import parse_step, step_text
 from kerasresnet.errors import UsageError, unknown
-from kerasresnet.policy import parse_step, step_text
+from kerasresnet.network.budget import DEFAULT_LIMIT
+from kerasresnet.network.spec import ResNetSpec
 from kerasresnet.schema import Schema
-from kerasresnet.spec import ResNetSpec
 
 # What `kerasresnet.optim` builds; listed here too, so that a wrong name needs no Keras to be told.
 OPTIMIZERS = (

@@ -8,11 +8,11 @@ import shutil
 from keras_tuner import Objective, oracles
 from keras_tuner.engine.trial import TrialStatus
 
-from kerasresnet.budget import count_macs, count_parameters
+from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run
-from tuning.project import Project, Settings
-from tuning.space import Space, narrow
+from tuning.search.project import Project, Settings
+from tuning.search.space.space import Space, narrow
 
 LIMIT = 20_000
 SECONDS = 10.0  # an epoch

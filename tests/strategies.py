@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from kerasresnet.spec import ResNetSpec, StackSpec
+from kerasresnet.network.spec import ResNetSpec, StackSpec
 
 
 def odd(highest: int) -> st.SearchStrategy[int]:

@@ -69,29 +69,28 @@ def loads(name):
 
 
 def room(name):
-    """The file or folder right under a package: `kerasresnet.data.digits` is in `data`."""
+    """The folder or file in which a module is: `kerasresnet/data`, `tuning/search/space`."""
     parts = name.split(".")
     if parts[-1] == "__main__":  # a command uses the rooms; it is in none of them
-        return name
-    return parts[1] if len(parts) > 1 else parts[0]
+        return "/".join(parts)
+    return "/".join(parts[: 3 if parts[0] == "tuning" else 2])
 
 
 def rooms():
-    """Which other rooms each room of the package uses, lazily or not."""
+    """Which other rooms each room uses, lazily or not."""
     found = {}
     for name in MODULES:
-        if name.startswith("kerasresnet"):
-            used = {room(other) for other in imports(name, lazy=True) if other in MODULES}
-            found.setdefault(room(name), set()).update(used - {room(name)})
+        used = {room(other) for other in imports(name, lazy=True) if other in MODULES}
+        found.setdefault(room(name), set()).update(used - {room(name)})
     return found
 
 
 ROOMS = rooms()
+LIGHT = ["errors", "schema", "machine", "command", "recipe", "run"]
+LIGHT += ["network.spec", "network.budget", "augment.policy", "load.runtimes"]
 
 
-@pytest.mark.parametrize(
-    "name", ["errors", "schema", "machine", "policy", "spec", "budget", "recipe", "command"]
-)
+@pytest.mark.parametrize("name", LIGHT)
 def test_specs_and_recipes_load_no_framework(name):
     roots = {module.split(".")[0] for module in loads(f"kerasresnet.{name}")}
     assert roots & HEAVY == set()
@@ -101,30 +100,46 @@ def test_specs_and_recipes_load_no_framework(name):
 MAY_USE = {
     "errors": set(),
     "schema": set(),
-    "policy": set(),
-    "spec": {"schema"},
-    "budget": {"spec"},
-    "recipe": {"schema", "spec", "budget", "policy"},
-    "blocks": {"spec"},
-    "model": {"spec", "blocks"},
     "machine": set(),
-    "command": {"spec"},
-    "augment": {"policy"},
+    "network": {"schema"},
+    "command": {"network"},
+    "augment": set(),
+    "recipe": {"schema", "network", "augment"},
+    "run": {"recipe"},
+    "optim": set(),
     "data": {"augment"},
-    "sgd": set(),
-    "muon": {"sgd"},
-    "schedules": set(),
-    "optim": {"muon", "schedules", "sgd"},
+    "load": {"run"},
 }
 
 
 @pytest.mark.parametrize("name", MAY_USE)
 def test_rooms_below_fit_use_only_the_rooms_under_them(name):
-    assert ROOMS[name] <= MAY_USE[name] | {"errors"}
+    allowed = {f"kerasresnet/{other}" for other in MAY_USE[name] | {"errors"}}
+    assert ROOMS[f"kerasresnet/{name}"] <= allowed
 
 
 def test_no_two_rooms_use_each_other():
     graphlib.TopologicalSorter(ROOMS).prepare()  # raises CycleError
+
+
+def test_the_spaces_of_a_search_need_no_keras():
+    for name in MODULES:
+        if room(name) == "tuning/search/space":
+            assert {module.split(".")[0] for module in loads(name)} & HEAVY == set()
+
+
+def test_the_search_and_the_study_use_nothing_of_each_other():
+    for name in MODULES:
+        for this, other in (("search", "study"), ("study", "search")):
+            if name.startswith(f"tuning.{this}"):
+                used = {".".join(module.split(".")[:2]) for module in imports(name, lazy=True)}
+                assert f"tuning.{other}" not in used, name
+
+
+def test_tests_lie_in_folders_named_after_those_of_the_house():
+    folders = {p.name for package in ("kerasresnet", "tuning") for p in (ROOT / package).iterdir()}
+    for path in (ROOT / "tests").glob("*/test_*.py"):
+        assert path.parent.name in folders, path
 
 
 def test_the_package_never_uses_the_search():
@@ -182,7 +197,7 @@ def test_importing_the_package_loads_no_framework_and_no_command():
 
 def test_the_commands_are_found():
     assert {"kerasresnet.fit", "kerasresnet.evaluate", "kerasresnet.export"} <= set(COMMANDS)
-    assert {"tuning.search", "tuning.study", "tuning.worker"} <= set(COMMANDS)
+    assert {"tuning.search", "tuning.study", "tuning.search.engine.worker"} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

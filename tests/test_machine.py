@@ -7,9 +7,9 @@ import tensorflow as tf
 from joblib import cpu_count
 
 from kerasresnet import machine
-from kerasresnet.blocks import BN_MOMENTUM
-from kerasresnet.model import build_model
-from kerasresnet.spec import ResNetSpec
+from kerasresnet.network.blocks import BN_MOMENTUM
+from kerasresnet.network.build import build_model
+from kerasresnet.network.spec import ResNetSpec
 
 SPEC = ResNetSpec.from_text("BB1x6-BN1x4p3-in12x12x3")
 STEPS = 3

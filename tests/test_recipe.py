@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import specs
 
-from kerasresnet.budget import count_parameters
 from kerasresnet.errors import UsageError
+from kerasresnet.network.budget import count_parameters
+from kerasresnet.network.spec import ResNetSpec
 from kerasresnet.recipe import OPTIMIZERS, Recipe
-from kerasresnet.spec import ResNetSpec
 
 SCHEDULES = ("constant", "cosine", "cosine_restarts", "one_cycle")
 STEPS = ("crop(pad=3)", "flip", "randaugment(n=1, m=5)", "autoaugment", "cutout(8)", "mixup")

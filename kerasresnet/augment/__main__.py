@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from kerasresnet.augment.policy import parse_step
 from kerasresnet.command import parse
 from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
 from kerasresnet.machine import quiet_tensorflow
-from kerasresnet.policy import parse_step
 
 
 @dataclass(frozen=True)

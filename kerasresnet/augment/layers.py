@@ -4,7 +4,7 @@ import dataclasses
 
 import keras
 
-from kerasresnet import policy as steps
+from kerasresnet.augment import policy as steps
 from kerasresnet.augment.arrays import Tensor, in_foreign_pipeline, without_autograph
 from kerasresnet.augment.seeds import Seed
 from kerasresnet.augment.steps import apply_to_images, check_images

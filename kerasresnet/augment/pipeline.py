@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kerasresnet import policy
+from kerasresnet.augment import policy
 from kerasresnet.augment.arrays import Tensor, without_autograph
 from kerasresnet.augment.seeds import Seed, split
 from kerasresnet.augment.steps import apply_to_batch, check_images

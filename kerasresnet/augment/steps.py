@@ -2,8 +2,7 @@
 
 import keras
 
-from kerasresnet import policy
-from kerasresnet.augment import geometry
+from kerasresnet.augment import geometry, policy
 from kerasresnet.augment.apply import apply_draws
 from kerasresnet.augment.arrays import Tensor, ops
 from kerasresnet.augment.autoaugment import TOP_LEVEL, draw_autoaugment

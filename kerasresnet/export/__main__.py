@@ -81,7 +81,7 @@ def _other_format(run: Run, options: ExportOptions) -> Path:
     from kerasresnet.export.fold import fold_batch_norm
     from kerasresnet.export.formats import export_format
     from kerasresnet.export.saved_model import resolve
-    from kerasresnet.runtimes import require
+    from kerasresnet.load.runtimes import require
 
     require(options.format)
     _, model, name, labels = resolve(run, options.name)

@@ -19,7 +19,7 @@ import numpy as np
 from kerasresnet.errors import KerasResNetError, UsageError, first_line, unknown
 from kerasresnet.export.card import write_card
 from kerasresnet.export.publish import aside, publish, refuse_taken
-from kerasresnet.runtimes import (
+from kerasresnet.load.runtimes import (
     FORMATS,
     LABELS,
     Format,

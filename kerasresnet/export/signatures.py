@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kerasresnet.export.fold import fold_batch_norm
 from kerasresnet.export.guards import checked_integers, checked_pixels, decoded
-from kerasresnet.runtimes import LABELS
+from kerasresnet.load.runtimes import LABELS
 
 
 def write_signatures(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kerasresnet.errors import KerasResNetError, UsageError
+from kerasresnet.load.runtimes import LABELS, SAVED_MODEL, load_format, newest_version
 from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.predict.target import (
     BYTES,
@@ -22,7 +23,6 @@ from kerasresnet.predict.target import (
     reason_in,
 )
 from kerasresnet.run import Run
-from kerasresnet.runtimes import LABELS, SAVED_MODEL, load_format, newest_version
 
 
 def open_local(path: Path, verbose: bool = False) -> Target:
@@ -111,7 +111,7 @@ class KerasModel:
     takes_bytes = False
 
     def __init__(self, path: Path) -> None:
-        from kerasresnet.evaluate import load_predictor
+        from kerasresnet.evaluate.__main__ import load_predictor
 
         self.name = str(path)
         self._logits_of, shape, classes = load_predictor(path)

@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from kerasresnet.augment import build_augmentation
 from kerasresnet.augment.geometry import random_crop
+from kerasresnet.augment.policy import Crop, Flip, RandAugment
 from kerasresnet.augment.seeds import split
 from kerasresnet.data import train_dataset
 from kerasresnet.errors import UsageError
-from kerasresnet.policy import Crop, Flip, RandAugment
 
 EVERYTHING = ["crop", "flip", "randaugment(n=1, std=1)", "autoaugment", "cutout", "mixup", "cutmix"]
 IMAGES = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasresnet.errors import UsageError
-from kerasresnet.policy import (
+from kerasresnet.augment.policy import (
     STEPS,
     AutoAugment,
     Crop,
@@ -20,6 +19,7 @@ from kerasresnet.policy import (
     parse_step,
     step_text,
 )
+from kerasresnet.errors import UsageError
 
 numbers = st.floats(0.01, 30, allow_nan=False)
 steps = st.one_of(
@@ -107,5 +107,7 @@ def test_a_step_that_is_not_text_is_refused():
 
 
 def test_policies_are_read_without_keras():
-    code = "import sys, kerasresnet.policy; assert not {'keras', 'numpy'} & set(sys.modules)"
+    code = (
+        "import sys, kerasresnet.augment.policy; assert not {'keras', 'numpy'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -91,7 +91,7 @@ def test_an_export_is_not_measured_on_data_with_other_classes(exported, monkeypa
     import dataclasses
 
     import kerasresnet.data
-    from kerasresnet.evaluate import EvaluateOptions, evaluate_path
+    from kerasresnet.evaluate.__main__ import EvaluateOptions, evaluate_path
 
     other = dataclasses.replace(digits, name="other", labels=tuple("abcdefghij"))
     monkeypatch.setattr(kerasresnet.data, "load_data", lambda *args, **settings: other)
@@ -135,7 +135,7 @@ def test_an_export_that_differs_from_the_model_is_not_published(
 
 
 def test_a_plain_model_exports_with_its_labels(tmp_path, tiny_recipe):
-    from kerasresnet.model import build_model
+    from kerasresnet.network.build import build_model
 
     model = build_model(tiny_recipe.spec)
     with pytest.raises(UsageError, match="10 classes, and 2 labels"):
@@ -179,7 +179,7 @@ def test_frozen_exports_need_no_variables_and_agree(settings, finished_run, digi
 
 
 def test_evaluation_agrees_for_run_keras_file_and_saved_model(finished_run, exported):
-    from kerasresnet.evaluate import EvaluateOptions, evaluate_path
+    from kerasresnet.evaluate.__main__ import EvaluateOptions, evaluate_path
 
     expected = finished_run.results["test"]
     for path in (finished_run.path, finished_run.model_path, exported):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from kerasresnet.export.fold import fold_batch_norm
-from kerasresnet.model import build_model
-from kerasresnet.spec import ResNetSpec
+from kerasresnet.network.build import build_model
+from kerasresnet.network.spec import ResNetSpec
 
 
 def trained_looking(model, seed=0):

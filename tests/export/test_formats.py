@@ -9,7 +9,7 @@ from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.export import formats
 from kerasresnet.export.card import model_card
 from kerasresnet.export.formats import export_format, servable
-from kerasresnet.runtimes import FORMATS, load_format
+from kerasresnet.load.runtimes import FORMATS, load_format
 
 LABELS = tuple(f"class {i}" for i in range(10))
 FLOAT32 = [name for name in FORMATS if name != "litert-int8"]
@@ -103,7 +103,7 @@ def fresh(request, tiny_recipe):
     """An untrained network, built under a precision policy."""
     import keras
 
-    from kerasresnet.model import build_model
+    from kerasresnet.network.build import build_model
 
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(request.param)
@@ -201,7 +201,7 @@ def test_images_of_another_shape_and_damaged_files_get_a_sentence(written, name,
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_predict_and_evaluate_take_it_as_they_take_a_saved_model(written, model, name, digits):
-    from kerasresnet.evaluate import EvaluateOptions, evaluate_path
+    from kerasresnet.evaluate.__main__ import EvaluateOptions, evaluate_path
     from kerasresnet.predict.target import open_target
 
     version = written(name).parent
@@ -218,7 +218,7 @@ def test_predict_and_evaluate_take_it_as_they_take_a_saved_model(written, model,
 def test_evaluate_measures_the_newest_version_on_the_whole_test_set(
     finished_run, model, digits, tmp_path
 ):
-    from kerasresnet.evaluate import EvaluateOptions, evaluate_path
+    from kerasresnet.evaluate.__main__ import EvaluateOptions, evaluate_path
 
     needs("litert")
     card = model_card(finished_run, digits.labels, {"format": "litert"})

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerasresnet.augmented_model import AugmentedModel
+from kerasresnet.fit.augmented_model import AugmentedModel
 
 TRAIN = """
 import importlib.util
@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from kerasresnet.data import ImageData
-from kerasresnet.fit import train_run
+from kerasresnet.fit.__main__ import train_run
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run
 rng = np.random.default_rng(0)

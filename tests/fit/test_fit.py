@@ -65,8 +65,8 @@ def test_csv_holds_the_same_epochs_as_json(finished_run):
 
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_interrupted_and_resumed_equals_one_go(ema, tiny_recipe, digits, make_run, monkeypatch):
-    from kerasresnet import callbacks
-    from kerasresnet.fit import train_run
+    from kerasresnet.fit import callbacks
+    from kerasresnet.fit.__main__ import train_run
 
     recipe = tiny_recipe.replace(ema=ema, keep="last", optimizer="convmuon", weight_decay=1e-3)
     whole, broken = make_run(recipe, "whole"), make_run(recipe, "broken")
@@ -92,7 +92,7 @@ def test_interrupted_and_resumed_equals_one_go(ema, tiny_recipe, digits, make_ru
 def test_keep_says_which_epochs_weights_stay(keep, kept_value, tiny_recipe, make_run):
     import keras
 
-    from kerasresnet.callbacks import RunWriter
+    from kerasresnet.fit.callbacks import RunWriter
 
     run = make_run(tiny_recipe)
     network, kept = (keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]) for _ in "ab")
@@ -121,9 +121,9 @@ def test_what_is_kept_loads_with_keras_alone(finished_run):
 def test_averaged_weights_swap_in_the_averages_and_back_to_the_bit(tiny_recipe, digits):
     import keras
 
-    from kerasresnet.callbacks import AveragedWeights
-    from kerasresnet.model import build_model
-    from kerasresnet.training import compile_model
+    from kerasresnet.fit.callbacks import AveragedWeights
+    from kerasresnet.fit.epochs import compile_model
+    from kerasresnet.network.build import build_model
 
     model = build_model(tiny_recipe.spec)
     compile_model(model, tiny_recipe.replace(ema=0.9), 640)
@@ -145,7 +145,7 @@ def test_averaged_weights_swap_in_the_averages_and_back_to_the_bit(tiny_recipe, 
 def test_a_run_stopped_after_its_last_epoch_is_finished_by_resuming(
     tiny_recipe, digits, make_run, monkeypatch
 ):
-    from kerasresnet import fit as fit_module
+    from kerasresnet.fit import __main__ as fit_module
 
     recipe = tiny_recipe.replace(epochs=1, spec="stem4s4-BB1x4")
     run = make_run(recipe)
@@ -176,8 +176,8 @@ def test_nobody_else_trains_a_run_that_is_being_trained(finished_run):
 
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad"])
 def test_quick_takes_an_optimizer_without_nesterov_momentum(optimizer):
-    from kerasresnet.model import build_model
-    from kerasresnet.training import compile_model
+    from kerasresnet.fit.epochs import compile_model
+    from kerasresnet.network.build import build_model
 
     recipe = Recipe.named("quick").replace(optimizer=optimizer)
     model = build_model(recipe.spec)
@@ -186,7 +186,7 @@ def test_quick_takes_an_optimizer_without_nesterov_momentum(optimizer):
 
 
 def test_a_changed_recipe_is_not_published_under_its_name():
-    from kerasresnet.options import parse_fit_options
+    from kerasresnet.fit.options import parse_fit_options
 
     assert parse_fit_options([]).training.name == "quick"
     assert parse_fit_options(["--seed", "3"]).training.name == "quick"
@@ -195,7 +195,7 @@ def test_a_changed_recipe_is_not_published_under_its_name():
 
 
 def test_nan_loss_ends_the_run_and_says_what_to_try(tiny_recipe, digits, make_run):
-    from kerasresnet.fit import train_run
+    from kerasresnet.fit.__main__ import train_run
 
     recipe = tiny_recipe.replace(learning_rate=1e30, optimizer="sgd")
     with pytest.raises(KerasResNetError, match=r"loss became .* epoch 1, step .*--learning-rate"):
@@ -203,9 +203,9 @@ def test_nan_loss_ends_the_run_and_says_what_to_try(tiny_recipe, digits, make_ru
 
 
 def test_budget_callback_counts_what_keras_trains(tiny_recipe):
-    from kerasresnet.budget import count_parameters
-    from kerasresnet.callbacks import ParameterBudget
-    from kerasresnet.model import build_model
+    from kerasresnet.fit.callbacks import ParameterBudget
+    from kerasresnet.network.budget import count_parameters
+    from kerasresnet.network.build import build_model
 
     count = count_parameters(tiny_recipe.spec)
     for limit, fits in ((count, True), (count - 1, False)):
@@ -250,7 +250,7 @@ BAD = {
 
 @pytest.mark.parametrize("flags", BAD)
 def test_bad_input_is_one_line_and_exit_code_2(flags, tmp_path, monkeypatch, capsys):
-    from kerasresnet import fit as fit_module
+    from kerasresnet.fit import __main__ as fit_module
 
     (tmp_path / "broken.toml").write_text("epochs = = 3")
     monkeypatch.chdir(tmp_path)
@@ -302,7 +302,7 @@ def test_augmentation_runs_in_either_place_and_is_never_exported(
 ):
     import keras
 
-    from kerasresnet.fit import train_run
+    from kerasresnet.fit.__main__ import train_run
 
     recipe = tiny_recipe.replace(augment=("crop(pad=2)", "cutout(size=4)"), augment_on=augment_on)
     run = make_run(recipe)

@@ -10,7 +10,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from strategies import specs
 
-from kerasresnet.budget import (
+from kerasresnet.errors import UsageError
+from kerasresnet.network.budget import (
     DEFAULT_LIMIT,
     _counter,
     check_budget,
@@ -18,9 +19,8 @@ from kerasresnet.budget import (
     count_parameters,
     widen_to_budget,
 )
-from kerasresnet.errors import UsageError
-from kerasresnet.model import build_model
-from kerasresnet.spec import ResNetSpec
+from kerasresnet.network.build import build_model
+from kerasresnet.network.spec import ResNetSpec
 
 TABLE1 = json.loads(Path(__file__).parents[1].joinpath("golden", "table1.json").read_text())
 ROW_6 = ResNetSpec.named("table1-06")

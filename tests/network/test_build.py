@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from golden import drawn_weights
 
-from kerasresnet.model import build_model
-from kerasresnet.spec import ResNetSpec
+from kerasresnet.network.build import build_model
+from kerasresnet.network.spec import ResNetSpec
 
 PYTORCH = json.loads(
     Path(__file__).parents[1].joinpath("golden", "pytorch_outputs.json").read_text()

@@ -8,8 +8,8 @@ from hypothesis import given
 from strategies import specs
 
 from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error, unknown
+from kerasresnet.network.spec import NAMED_SPECS, ResNetSpec, StackSpec
 from kerasresnet.schema import Schema
-from kerasresnet.spec import NAMED_SPECS, ResNetSpec, StackSpec
 
 TABLE1 = json.loads(Path(__file__).parents[1].joinpath("golden", "table1.json").read_text())
 

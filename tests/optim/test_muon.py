@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerasresnet.muon import ConvMuon, orthogonalise
+from kerasresnet.optim.muon import ConvMuon, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(27, 16), (16, 27), (64, 64)])

@@ -13,8 +13,8 @@ import pytest
 from optimizer_rules import adagrad, adam, nadam, rmsprop, sgd
 
 from kerasresnet.errors import UsageError
-from kerasresnet.optim import build_optimizer, optimizer_names
-from kerasresnet.schedules import build_momentum_schedule, build_schedule
+from kerasresnet.optim.optimizers import build_optimizer, optimizer_names
+from kerasresnet.optim.schedules import build_momentum_schedule, build_schedule
 
 STEPS, WIDTH = 60, 6
 RNG = np.random.default_rng(0)
@@ -322,8 +322,8 @@ def test_a_value_out_of_range_is_named(name, settings, complaint):
 
 
 def test_recipes_know_the_same_optimizers_and_schedules():
+    from kerasresnet.optim.schedules import ANNEALS, SCHEDULES
     from kerasresnet.recipe import OPTIMIZERS, Recipe
-    from kerasresnet.schedules import ANNEALS, SCHEDULES
 
     assert set(OPTIMIZERS) == set(optimizer_names())
     fields = Recipe.model_fields

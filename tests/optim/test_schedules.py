@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kerasresnet.errors import UsageError
-from kerasresnet.schedules import SCHEDULES, build_momentum_schedule, build_schedule
+from kerasresnet.optim.schedules import SCHEDULES, build_momentum_schedule, build_schedule
 
 STEPS = 120
 

@@ -9,10 +9,10 @@ import pytest
 from model_servers import grpc_server, rest_server
 
 from kerasresnet.errors import KerasResNetError, UsageError
+from kerasresnet.load.runtimes import newest_version
 from kerasresnet.predict.classify import classify
 from kerasresnet.predict.images import find_images
 from kerasresnet.predict.target import open_target
-from kerasresnet.runtimes import newest_version
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from kerasresnet.errors import UsageError
-from kerasresnet.report import ReportOptions, all_tables, put_between_markers, results_table
+from kerasresnet.report.__main__ import (
+    ReportOptions,
+    all_tables,
+    put_between_markers,
+    results_table,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -3,7 +3,7 @@
 import pytest
 from made_up_search import MadeUpSearch
 
-from tuning.brackets import Bracket, Rung, plan_brackets, plan_trials
+from tuning.search.oracle.brackets import Bracket, Rung, plan_brackets, plan_trials
 
 # Where logarithms and powers round either way.
 EPOCHS = (*range(1, 101), 125, 128, 216, 243, 256, 512, 625, 729, 1000, 1024)

@@ -15,9 +15,9 @@ from keras_tuner.src.engine.oracle import LOCKS
 from search.test_oracle import FULL, make_oracle, rungs, score_of
 
 from kerasresnet.errors import KerasResNetError, UsageError
-from tuning import distributed
-from tuning.distributed import ChiefError, PatientClient, serve
-from tuning.supervise import Supervisor, children_of
+from tuning.search.engine import distributed
+from tuning.search.engine.distributed import ChiefError, PatientClient, serve
+from tuning.search.engine.supervise import Supervisor, children_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -257,11 +257,11 @@ PART = """
 import os, sys, time
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
-from tuning.supervise import exit_with_parent
+from tuning.search.engine.supervise import exit_with_parent
 exit_with_parent()
 from keras_tuner.engine.base_tuner import BaseTuner
 from search.test_oracle import make_oracle, score_of
-from tuning.distributed import PatientClient, serve
+from tuning.search.engine.distributed import PatientClient, serve
 folder, me = Path(sys.argv[1]), os.environ["KERASTUNER_TUNER_ID"]
 oracle = make_oracle(folder.parent, reload=False)
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from kerasresnet.data import ImageData
 from kerasresnet.errors import UsageError
+from kerasresnet.network.spec import ResNetSpec
 from kerasresnet.recipe import Recipe
-from kerasresnet.spec import ResNetSpec
-from tuning import images as images_module
-from tuning.images import PARTS, search_images
-from tuning.project import Project, Settings
-from tuning.space import Space, narrow
+from tuning.search import images as images_module
+from tuning.search.images import PARTS, search_images
+from tuning.search.project import Project, Settings
+from tuning.search.space.space import Space, narrow
 
 SETTINGS = Settings(data="digits", base="digits", val_images=144, train_images=512)
 SPEC = ResNetSpec.from_text("BB1x4-classes4-in2x2x3")

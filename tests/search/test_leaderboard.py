@@ -9,11 +9,11 @@ from made_up_search import SECONDS, MadeUpSearch, made_up_score
 from PIL import Image
 
 from kerasresnet.errors import UsageError
-from kerasresnet.options import parse_fit_options
+from kerasresnet.fit.options import parse_fit_options
 from kerasresnet.recipe import Recipe
-from tuning.leaderboard import write_report
-from tuning.plots import residuals
-from tuning.trials import best_trial, read_trials
+from tuning.search.view.leaderboard import write_report
+from tuning.search.view.plots import residuals
+from tuning.search.view.trials import best_trial, read_trials
 
 TEXTS = ["leaderboard.md", "leaderboard.csv", "best.toml", "leaderboard.json"]
 PICTURES = ["rungs.png", "costs.png", "dimensions.png"]

@@ -4,7 +4,7 @@ import pytest
 
 from kerasresnet.data import DATASETS
 from kerasresnet.errors import UsageError
-from tuning.options import VAL_IMAGES, SearchOptions, parse_search_options, read_space
+from tuning.search.options import VAL_IMAGES, SearchOptions, parse_search_options, read_space
 
 
 @pytest.fixture

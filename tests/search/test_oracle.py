@@ -7,13 +7,13 @@ import random
 import pytest
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from kerasresnet.budget import count_parameters
 from kerasresnet.errors import UsageError
+from kerasresnet.network.budget import count_parameters
 from kerasresnet.recipe import Recipe
-from tuning import oracle as oracle_module
-from tuning.oracle import FAILURES, build_oracle
-from tuning.project import Settings
-from tuning.space import Space, narrow
+from tuning.search.oracle import oracle as oracle_module
+from tuning.search.oracle.oracle import FAILURES, build_oracle
+from tuning.search.project import Settings
+from tuning.search.space.space import Space, narrow
 
 LIMIT = 300_000
 # Eight networks, one recipe: a space that is soon used up.

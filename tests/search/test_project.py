@@ -12,9 +12,9 @@ import pytest
 from kerasresnet.errors import UsageError
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import write_json
-from tuning import project as project_module
-from tuning.project import Project, Settings
-from tuning.space import Space, narrow
+from tuning.search import project as project_module
+from tuning.search.project import Project, Settings
+from tuning.search.space.space import Space, narrow
 
 SETTINGS = Settings(data="digits", base="digits", val_images=144, train_images=512)
 OTHER = {
@@ -52,7 +52,7 @@ def contents(path):
 def other_process(project, held):
     """A second process that holds `held`, an expression of `project`, until it is killed."""
     code = (
-        "import sys, time\nfrom tuning.project import Project\n"
+        "import sys, time\nfrom tuning.search.project import Project\n"
         f"project = Project.open(sys.argv[1])\nwith {held}:\n"
         "    print('held', flush=True)\n    time.sleep(600)\n"
     )

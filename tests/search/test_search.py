@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from kerasresnet.recipe import Recipe
-from tuning import search as search_module
-from tuning.trials import best_trial, read_trials
+from tuning.search import __main__ as search_module
+from tuning.search.view.trials import best_trial, read_trials
 
 ROOT = Path(__file__).resolve().parents[2]
 SEARCH = [sys.executable, "-m", "tuning.search"]

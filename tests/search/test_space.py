@@ -12,11 +12,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kerasresnet.budget import count_macs, count_parameters
 from kerasresnet.errors import UsageError
+from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.recipe import Recipe
-from tuning.dimension import span
-from tuning.space import OPTIMIZERS, Space, narrow
+from tuning.search.space.dimension import span
+from tuning.search.space.space import OPTIMIZERS, Space, narrow
 
 
 def space(limit=5_000_000, base="quick", max_macs=None, **changes):
@@ -79,7 +79,7 @@ def test_samples_follow_from_the_seed():
 def test_another_process_draws_the_same_and_knows_it_again():
     code = (
         "import random\nfrom kerasresnet.recipe import Recipe\n"
-        "from tuning.space import Space, narrow\n"
+        "from tuning.search.space.space import Space, narrow\n"
         "space = Space(Recipe.named('quick'), narrow({'blocks': '1..3'}))\n"
         "draw = random.Random(7)\n"
         "print([space.identity(space.sample(draw)) for _ in range(5)])\n"

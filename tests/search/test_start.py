@@ -2,12 +2,12 @@
 
 import pytest
 
-from kerasresnet.budget import count_macs, count_parameters
+from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.recipe import Recipe
-from tuning.oracle import build_oracle
-from tuning.project import Settings
-from tuning.space import FILLED, Space, narrow
-from tuning.start import first_choice
+from tuning.search.oracle.oracle import build_oracle
+from tuning.search.project import Settings
+from tuning.search.space.space import FILLED, Space, narrow
+from tuning.search.space.start import first_choice
 
 
 def space(base="quick", limit=5_000_000, max_macs=None, **changes):

@@ -10,7 +10,14 @@ import psutil
 import pytest
 
 from kerasresnet.errors import KerasResNetError, UsageError
-from tuning.supervise import CRASHES, RECYCLE, SUPERVISOR, Child, Supervisor, children_of
+from tuning.search.engine.supervise import (
+    CRASHES,
+    RECYCLE,
+    SUPERVISOR,
+    Child,
+    Supervisor,
+    children_of,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,19 +71,20 @@ def test_a_process_that_dies_and_does_nothing_is_given_up_with_its_last_words(
     tmp_path, monkeypatch
 ):
     seconds = itertools.count(0, 10)  # pauses are over when they begin
-    monkeypatch.setattr("tuning.supervise.time.monotonic", lambda: next(seconds))
+    monkeypatch.setattr("tuning.search.engine.supervise.time.monotonic", lambda: next(seconds))
     with pytest.raises(KerasResNetError, match=f"{CRASHES} times with code 3.*out of luck"):
         run(supervisor(tmp_path, "sys.exit(print('out of luck', flush=True) or 3)"), 10**9)
 
 
 def test_a_refusal_of_a_process_is_the_refusal_of_the_search(tmp_path):
-    code = "sys.exit(print('tuning.worker: error: 7 is no data set', file=sys.stderr) or 2)"
+    said = "print('tuning.search.engine.worker: error: 7 is no data set', file=sys.stderr)"
+    code = f"sys.exit({said} or 2)"
     with pytest.raises(UsageError, match=r"^7 is no data set$"):
         run(supervisor(tmp_path, code))
 
 
 def test_a_refusal_after_a_restart_is_a_crash_as_the_chief_may_just_be_away(tmp_path):
-    said = "print('tuning.worker: error: no chief answers', file=sys.stderr)"
+    said = "print('tuning.search.engine.worker: error: no chief answers', file=sys.stderr)"
     code = f"{said}\nsys.exit({{1: {RECYCLE}, 2: 2}}.get(starts, 0))"
     run(supervisor(tmp_path, COUNT + code))
     assert (tmp_path / "starts").read_text() == "3"
@@ -84,7 +92,7 @@ def test_a_refusal_after_a_restart_is_a_crash_as_the_chief_may_just_be_away(tmp_
 
 def test_writing_the_oracle_again_is_no_progress(tmp_path, monkeypatch):
     seconds = itertools.count(0, 10)
-    monkeypatch.setattr("tuning.supervise.time.monotonic", lambda: next(seconds))
+    monkeypatch.setattr("tuning.search.engine.supervise.time.monotonic", lambda: next(seconds))
     code = """
 pathlib.Path(sys.argv[1], "oracle.json").write_text('{"end_order": ["0000"]}')
 sys.exit(3 if starts < 30 else 0)
@@ -95,7 +103,7 @@ sys.exit(3 if starts < 30 else 0)
 
 def test_crashes_among_which_trials_end_are_no_reason_to_give_up(tmp_path, monkeypatch):
     seconds = itertools.count(0, 10)
-    monkeypatch.setattr("tuning.supervise.time.monotonic", lambda: next(seconds))
+    monkeypatch.setattr("tuning.search.engine.supervise.time.monotonic", lambda: next(seconds))
     code = f"""
 text = '{{"end_order": [' + ", ".join(["0"] * (starts // 3)) + "]}}"
 pathlib.Path(sys.argv[1], "oracle.json").write_text(text)
@@ -106,9 +114,9 @@ sys.exit(3 if starts < {3 * CRASHES} else 0)
 
 def test_last_words_are_not_those_of_an_earlier_process(tmp_path, monkeypatch):
     seconds = itertools.count(0, 10)
-    monkeypatch.setattr("tuning.supervise.time.monotonic", lambda: next(seconds))
+    monkeypatch.setattr("tuning.search.engine.supervise.time.monotonic", lambda: next(seconds))
     (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "solo.log").write_text("tuning.worker: error: last week's\n")
+    (tmp_path / "logs" / "solo.log").write_text("tuning.search.engine.worker: error: last week's\n")
     with pytest.raises(KerasResNetError, match="did nothing: it said nothing"):
         run(supervisor(tmp_path, "sys.exit(3)"), 10**9)
 
@@ -116,7 +124,7 @@ def test_last_words_are_not_those_of_an_earlier_process(tmp_path, monkeypatch):
 def test_a_chief_killed_after_its_last_worker_was_done_does_not_wait_for_ever(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("tuning.supervise.GOODBYE", 1.0)
+    monkeypatch.setattr("tuning.search.engine.supervise.GOODBYE", 1.0)
     code = "time.sleep(600 if os.environ['NAME'] == 'chief' else 0)"
     found = supervisor(tmp_path, code, names=("chief", "worker0", "worker1"))
     run(found)
@@ -124,7 +132,7 @@ def test_a_chief_killed_after_its_last_worker_was_done_does_not_wait_for_ever(
 
 
 def test_workers_that_do_not_hear_the_end_do_not_hold_it_up(tmp_path, monkeypatch):
-    monkeypatch.setattr("tuning.supervise.GOODBYE", 1.0)
+    monkeypatch.setattr("tuning.search.engine.supervise.GOODBYE", 1.0)
     code = "time.sleep(0 if os.environ['NAME'] == 'chief' else 600)"
     found = supervisor(tmp_path, code, names=("chief", "worker0"))
     run(found)
@@ -135,12 +143,12 @@ PARENT = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from tuning.supervise import Child, Supervisor
+from tuning.search.engine.supervise import Child, Supervisor
 found = Supervisor(Path(sys.argv[2]), [Child("solo", {})])
 found.command = [sys.executable, "-c", '''
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from tuning.supervise import exit_with_parent
+from tuning.search.engine.supervise import exit_with_parent
 exit_with_parent()
 time.sleep(600)
 ''', sys.argv[1]]

@@ -7,8 +7,8 @@ import sys
 import pytest
 from made_up_search import SECONDS, MadeUpSearch
 
-from tuning.brackets import plan_brackets
-from tuning.trials import SearchReader, best_trial, read_trials
+from tuning.search.oracle.brackets import plan_brackets
+from tuning.search.view.trials import SearchReader, best_trial, read_trials
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_no_score_that_is_not_a_number_is_the_best(finished):
     + [f"trial_0001/run/{file}" for file in ("run.json", "recipe.toml", "metrics.json")],
 )
 def test_a_file_that_is_missing_or_half_made_hides_nothing_else(name, content, tmp_path):
-    from tuning.live import render
+    from tuning.search.view.live import render
 
     search = MadeUpSearch(tmp_path / "s").finish(trials=4)
     (search.path / name).unlink()
@@ -144,7 +144,7 @@ def test_nothing_is_read_twice_and_no_change_is_missed(tmp_path):
 
 def test_what_shows_a_search_loads_no_framework():
     code = (
-        "import sys, tuning.live, tuning.leaderboard; "
+        "import sys, tuning.search.view.live, tuning.search.view.leaderboard; "
         "print({'keras', 'tensorflow', 'keras_tuner', 'matplotlib'} & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from keras_tuner.engine.trial import Trial, TrialStatus
 
+from kerasresnet.fit.epochs import train_epochs
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run
-from kerasresnet.training import train_epochs
-from tuning.images import SearchImages
-from tuning.memory import forget_models
-from tuning.oracle import build_oracle
-from tuning.project import Settings
-from tuning.space import Space, narrow
-from tuning.supervise import SUPERVISOR
-from tuning.tuner import STARTS, ResumableTuner
+from tuning.search.engine.memory import forget_models
+from tuning.search.engine.supervise import SUPERVISOR
+from tuning.search.engine.tuner import STARTS, ResumableTuner
+from tuning.search.images import SearchImages
+from tuning.search.oracle.oracle import build_oracle
+from tuning.search.project import Settings
+from tuning.search.space.space import Space, narrow
 
 LIMIT = 6_000
 SMALL = {

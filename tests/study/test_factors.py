@@ -2,9 +2,9 @@
 
 import pytest
 
-from kerasresnet.budget import count_parameters
+from kerasresnet.network.budget import count_parameters
 from kerasresnet.recipe import Recipe
-from tuning.factors import read_settings, with_value
+from tuning.study.factors import read_settings, with_value
 
 ROW_1, ROW_6 = Recipe.named("table1-01"), Recipe.named("table1-06")
 

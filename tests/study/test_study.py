@@ -14,12 +14,12 @@ import pytest
 
 from kerasresnet.errors import UsageError
 from kerasresnet.run import Run, read_json
-from tuning import study as study_module
-from tuning.study import Clock, run_study
-from tuning.study_options import StudyOptions
-from tuning.study_process import look
-from tuning.study_report import write_report
-from tuning.study_runs import Study
+from tuning.study import __main__ as study_module
+from tuning.study.__main__ import Clock, run_study
+from tuning.study.options import StudyOptions
+from tuning.study.process import look
+from tuning.study.report import write_report
+from tuning.study.runs import Study
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,0 +1,1 @@
+"""Training: the command, its flags, its plan, the epochs of a run."""

@@ -1,0 +1,158 @@
+"""What a network costs, counted in closed form before anything is built.
+
+Parameters are the trainable ones: convolution kernels, batch-norm scale and offset, the head's
+weights and bias. Moving statistics do not count. MACs are the multiply-accumulates of one
+forward pass of one image through convolutions and head; everything else is left out, as usual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from kerasresnet.errors import UsageError
+from kerasresnet.network.spec import EXPANSION, Block, ResNetSpec
+
+DEFAULT_LIMIT = 5_000_000
+
+Counter = Callable[[Sequence[int], int | None], int]  # stack widths, stem width or None
+
+
+def _convolutions(block: Block) -> list[tuple[int, int, int, tuple[int, int]]]:
+    """(kernel, channels in, channels out, output size) of every convolution of a block."""
+    cin, mid, out = block.in_channels, block.channels, block.out_channels
+    k, before, after = block.conv_kernel, block.in_size, block.out_size
+    if block.block == "BB":
+        found = [(k, cin, mid, after), (k, mid, out, after)]
+    else:
+        found = [(1, cin, mid, before), (k, mid, mid, after), (1, mid, out, after)]
+    if block.projects:
+        found.append((block.shortcut_kernel, cin, out, after))
+    return found
+
+
+def _parameters(block: Block) -> int:
+    # k*k*in*out weights, and a batch norm's scale and offset for each output
+    return sum((k * k * cin + 2) * cout for k, cin, cout, _ in _convolutions(block))
+
+
+def _macs(block: Block) -> int:
+    return sum(k * k * cin * cout * h * w for k, cin, cout, (h, w) in _convolutions(block))
+
+
+def count_parameters(spec: ResNetSpec) -> int:
+    """Trainable parameters: what Keras counts once the network is built, always."""
+    stem = (spec.stem_kernel**2 * spec.input_shape[2] + 2) * spec.stem
+    head = (spec.features + 1) * spec.classes
+    stacks = sum(_parameters(s.first) + (s.blocks - 1) * _parameters(s.rest) for s in spec.stages)
+    return stem + stacks + head
+
+
+def count_macs(spec: ResNetSpec) -> int:
+    """Multiply-accumulates of one forward pass of one image."""
+    height, width = spec.stages[0].first.in_size
+    stem = spec.stem_kernel**2 * spec.input_shape[2] * spec.stem * height * width
+    stacks = sum(_macs(s.first) + (s.blocks - 1) * _macs(s.rest) for s in spec.stages)
+    return stem + stacks + spec.features * spec.classes
+
+
+def check_budget(spec: ResNetSpec, limit: int = DEFAULT_LIMIT) -> int:
+    """The parameter count of `spec`; raises `UsageError` where it is over `limit`.
+
+    The message names the spec, what it has, the limit, and the widest version that would fit.
+    """
+    count = count_parameters(spec)
+    if count <= limit:
+        return count
+    over = f"{spec} has {count:,} parameters, {count - limit:,} over the limit of {limit:,}"
+    try:
+        fits = widen_to_budget(spec, limit)
+    except UsageError:
+        raise UsageError(f"{over}, and not even one channel a stack would fit") from None
+    raise UsageError(
+        f"{over}; the widest that fits is {fits} ({count_parameters(fits):,}), "
+        f"or raise the limit with --max-params {count}"
+    )
+
+
+def widen_to_budget(spec: ResNetSpec, limit: int = DEFAULT_LIMIT) -> ResNetSpec:
+    """`spec` with all channels scaled by one factor, up or down, to fill `limit`.
+
+    A stem with channels of its own scales too. What rounding leaves is then spent on single
+    channels, the costliest that still fits first, so that at least 99 % of the limit is used
+    wherever whole channels allow. Raises `UsageError` where not even one channel a stack fits.
+    """
+    count, channels, stem = _counter(spec), spec.channels, spec.stem_channels
+
+    def scaled(factor: float) -> tuple[list[int], int | None]:
+        return [max(1, round(c * factor)) for c in channels], stem and max(1, round(stem * factor))
+
+    if (least := count(*scaled(0.0))) > limit:
+        raise UsageError(
+            f"no width of {spec} fits {limit:,} parameters: one channel a stack already has "
+            f"{least:,}; use fewer blocks or a higher limit"
+        )
+    low, high = 0.0, 1.0
+    while count(*scaled(high)) <= limit:
+        low, high = high, 2 * high
+    while high - low > 1e-4 * high:
+        middle = (low + high) / 2
+        if count(*scaled(middle)) <= limit:
+            low = middle
+        else:
+            high = middle
+    widths, stem = scaled(low)
+    _fill(widths, stem, count, limit)
+    # model_copy skips validation: other widths cannot make a valid spec invalid.
+    stacks = tuple(
+        stack.model_copy(update={"channels": width})
+        for stack, width in zip(spec.stacks, widths, strict=True)
+    )
+    return spec.model_copy(update={"stacks": stacks, "stem_channels": stem})
+
+
+def _fill(widths: list[int], stem: int | None, count: Counter, limit: int) -> None:
+    """Widen stacks by one channel at a time, each time the one that comes nearest the limit."""
+    while True:
+        best, best_count = -1, -1
+        for i in range(len(widths)):
+            widths[i] += 1
+            if best_count < (found := count(widths, stem)) <= limit:
+                best, best_count = i, found
+            widths[i] -= 1
+        if best < 0:
+            return
+        widths[best] += 1
+
+
+def _counter(spec: ResNetSpec) -> Counter:
+    """`count_parameters` of `spec` with other widths, as a function of stack and stem channels.
+
+    A stack of width c behind p channels costs (join * p + square * c + linear) * c, and its
+    projection (side * p + 2 * expansion) * c: microseconds, where a spec takes a hundred.
+    """
+    terms = []
+    for stack, stage in zip(spec.stacks, spec.stages, strict=True):
+        k, more = stack.conv_kernel**2, stack.blocks - 1
+        if stack.block == "BB":
+            join, square, linear = k, k + more * 2 * k, 4 + more * 4
+        else:
+            join, square, linear = 1, k + 4 + more * (k + 8), 12 + more * 12
+        expansion = EXPANSION[stack.block]
+        side = stack.shortcut_kernel**2 * expansion
+        terms.append((join, square, linear, side, expansion, stage.first.stride))
+    stem_cost = spec.stem_kernel**2 * spec.input_shape[2] + 2
+    classes = spec.classes
+    head = spec.features // spec.stacks[-1].out_channels * classes
+
+    def count(widths: Sequence[int], stem: int | None) -> int:
+        before = stem or widths[0]
+        total = stem_cost * before + classes
+        for c, (join, square, linear, side, expansion, stride) in zip(widths, terms, strict=True):
+            total += (join * before + square * c + linear) * c
+            after = expansion * c
+            if stride != 1 or before != after:
+                total += (side * before + 2 * expansion) * c
+            before = after
+        return total + head * before
+
+    return count

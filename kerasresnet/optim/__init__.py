@@ -1,0 +1,1 @@
+"""Optimizers, and learning rate and momentum as functions of the step."""

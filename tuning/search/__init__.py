@@ -1,0 +1,1 @@
+"""The search for networks and recipes under a hard parameter limit."""

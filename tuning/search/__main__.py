@@ -1,0 +1,189 @@
+"""Search networks and recipes under a hard parameter limit, with keras-tuner.
+
+python -m tuning.search                                     5,000,000 parameters, real CIFAR-10
+python -m tuning.search --max-params 300000 --set stacks=3 --set optimizer=convmuon
+python -m tuning.search --workers 2 --train-best
+python -m tuning.search --report searches/cifar10-5000000
+
+The same command again goes on with an interrupted search. This process trains nothing: it watches
+over those that do, and shows their files.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kerasresnet.errors import UsageError, exit_on_error
+from kerasresnet.network.budget import count_parameters
+from kerasresnet.network.spec import ResNetSpec
+from kerasresnet.recipe import Recipe
+from kerasresnet.run import write_text
+from tuning.search.engine.supervise import Supervisor, children_of
+from tuning.search.engine.worker import role
+from tuning.search.options import SEARCHED, SearchOptions, parse_search_options
+from tuning.search.oracle.brackets import plan_brackets
+from tuning.search.project import Project, Settings
+from tuning.search.space.space import Space
+from tuning.search.space.start import first_choice
+from tuning.search.view.leaderboard import write_report
+from tuning.search.view.live import watch
+from tuning.search.view.trials import best_trial, read_trials
+
+
+def search(options: SearchOptions) -> int:
+    """Run, or go on with, the search that `options` ask for; returns the exit code."""
+    path, settings, space = options.resolve()
+    drawn = space.sample(random.Random(settings.seed))  # the space is not empty
+    part = role()
+    if options.overwrite and (path / "search.json").is_file():
+        if part == "worker":
+            raise UsageError("a worker never deletes a search: leave out --overwrite")
+        Project.open(path).clear()
+    project = Project.create(path, settings, space)
+    print_plan(project, options, space.network(first_choice(space) or drawn))
+    with project.in_use():
+        if part == "worker":
+            return _supervise(project, options, part)
+        with project.alone("search"):
+            code = _supervise(project, options, part)
+        return _finish(project, options) if code == 0 else code
+
+
+def _supervise(project: Project, options: SearchOptions, part: str) -> int:
+    """Start this machine's processes, watch over them, and show what they write."""
+    flags = ["--verbose"] if options.verbose else []
+    flags += ["--data-dir", str(options.data_dir.resolve())] if options.data_dir else []
+    supervisor = Supervisor(project.path, children_of(options.workers, dict(os.environ)), flags)
+    try:
+        watch(project.path, supervisor.poll, plain=options.plain)
+    except KeyboardInterrupt:
+        print(
+            f"\nstopped; the same command goes on with the search in {project.path}",
+            file=sys.stderr,
+        )
+        return 130
+    finally:
+        supervisor.stop()
+    return 0
+
+
+def _finish(project: Project, options: SearchOptions) -> int:
+    """Write the report; train and export the winner where that was asked for."""
+    best = best_trial(read_trials(project.path))
+    if best is None:
+        print(f"no trial finished: see {project.path / 'logs'}", file=sys.stderr)
+        return 1
+    folder = options.report_to or project.path / "report"
+    write_report(project.path, folder)
+    print(
+        f"best: {best.spec} with {best.parameters:,} parameters, validation accuracy "
+        f"{best.score:.2%} after {best.epochs} epochs; report in {folder}; train it with\n"
+        f"  python -m kerasresnet.fit --recipe {folder / 'best.toml'}"
+    )
+    if options.train_best:
+        train_winner(project, options, folder)
+    return 0
+
+
+def train_winner(project: Project, options: SearchOptions, folder: Path) -> None:
+    """Train the winner in full on all of the data, test it once, export it to saved_models/."""
+    from kerasresnet.fit.__main__ import fit_command
+    from kerasresnet.fit.options import FitOptions
+    from kerasresnet.machine import quiet_tensorflow
+
+    winner = Recipe.from_toml(folder / "best.toml")
+    chosen = project.settings.base if options.train_best == SEARCHED else options.train_best
+    full = Recipe.load(options.recipe or chosen if options.train_best == SEARCHED else chosen)
+    if options.train_best == SEARCHED:
+        # The search's epochs are a proxy: the base says how long a training in full is.
+        recipe = winner.replace(epochs=max(full.epochs, winner.epochs))
+    else:
+        recipe = full.replace(spec=winner.spec, max_params=winner.max_params, name=winner.name)
+    write_text(folder / "full.toml", recipe.to_toml())
+    quiet_tensorflow(options.verbose)
+    fit_command(
+        FitOptions(
+            training=recipe,
+            recipe=str(folder / "full.toml"),
+            data=options.data,
+            data_dir=options.data_dir,
+            seed=options.seed,
+        )
+    )
+
+
+def print_plan(project: Project, options: SearchOptions, start: ResNetSpec) -> None:
+    """What will be searched, at what cost, and where it goes."""
+    settings, space = project.settings, project.space
+    base = space.base
+    images = f"{settings.train_images:,}" if settings.train_images else "all other"
+    rows = {
+        "search": f"{settings.tuner}, {_trials(settings)}",
+        "limit": f"{base.max_params:,} parameters"
+        + (f", {settings.max_macs:,} MACs" if settings.max_macs else ""),
+        "space": _summary(space),
+        "starts with": f"{start} ({count_parameters(start):,} parameters)",
+        "data": f"{settings.data}: {images} training images to train on, {settings.val_images:,} "
+        "to score on; the test set is not touched",
+        "base recipe": f"{settings.base}: batches of {base.batch_size}, "
+        f"{', '.join(base.augment) or 'no augmentation'}",
+        "seed": str(settings.seed),
+        "processes": role() if role() != "solo" else f"{options.workers} training",
+        "kept in": str(project.path),
+    }
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, escape(value))
+    Console().print(table)
+
+
+def _trials(settings: Settings) -> str:
+    if settings.tuner != "hyperband":
+        return f"{settings.max_trials} trials of {settings.max_epochs} epochs"
+    plan = plan_brackets(settings.max_epochs, settings.factor, settings.iterations)
+    return (
+        f"{plan.trials} trials in {len(plan.brackets)} brackets, {plan.epochs} epochs in all, "
+        f"up to {settings.max_epochs} a trial"
+    )
+
+
+def _summary(space: Space) -> str:
+    open_ones = [d.name for d in space.dimensions.values() if len(d.values) > 1]
+    fixed = len(space.dimensions) - len(open_ones)
+    return f"{len(open_ones)} open dimensions, {fixed} fixed; --list-space shows them"
+
+
+def list_space(space: Space) -> None:
+    """Every dimension, its values, and when it exists."""
+    table = Table("dimension", "values", "where", box=None)
+    for dimension in space.dimensions.values():
+        shown = dimension.to_json()
+        shown = shown if isinstance(shown, str) else ", ".join(map(str, shown))
+        where = f"{dimension.parent} is {' or '.join(map(str, dimension.when))}"
+        table.add_row(dimension.name, shown, where if dimension.parent else "")
+    Console().print(table)
+
+
+def main() -> None:
+    with exit_on_error("tuning.search"):
+        options = parse_search_options()
+        if options.report:
+            for path in write_report(options.report, options.report_to):
+                print(path)
+        elif options.list_space:
+            list_space(options.resolve()[2])
+        else:
+            sys.exit(search(options))
+
+
+if __name__ == "__main__":
+    main()

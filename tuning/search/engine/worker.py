@@ -1,0 +1,111 @@
+"""One process of a search: solo, chief or worker, as keras-tuner's environment variables say.
+
+Started by `tuning.search`; `python -m tuning.search.engine.worker DIR` does the same without a live
+picture. It ends with code 75 where it should be replaced by a fresh process, 0 when the search is
+done.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from kerasresnet.command import parse
+from kerasresnet.errors import UsageError, exit_on_error
+from kerasresnet.machine import quiet_tensorflow
+from tuning.search.engine.supervise import RECYCLE, exit_with_parent
+from tuning.search.project import Project
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """Run the trials of a search, or hand them out, in this process."""
+
+    search_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
+    """The directory of the search, as tuning.search made it."""
+    data_dir: Path | None = None
+    """Where TFDS keeps data sets (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)."""
+    verbose: bool = False
+    """Show TensorFlow's own start-up messages."""
+
+
+def role() -> str:
+    """Solo, chief or worker, from keras-tuner's environment variables.
+
+    Raises `UsageError` where only some of them are set.
+    """
+    names = ("KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT", "KERASTUNER_TUNER_ID")
+    given = [name for name in names if os.environ.get(name)]
+    if not given:
+        return "solo"
+    if missing := [name for name in names if name not in given]:
+        raise UsageError(
+            f"{', '.join(missing)} must be set beside {', '.join(given)}: all three for a chief "
+            "or a worker, none for a search in one process"
+        )
+    if not os.environ[names[1]].isdigit():
+        raise UsageError(f"{names[1]} is a number, received {os.environ[names[1]]!r}")
+    return "chief" if "chief" in os.environ[names[2]] else "worker"
+
+
+def work(project: Project, data_dir: Path | None) -> int:
+    """Do this process' part of the search; returns its exit code."""
+    part = role()
+    if part == "worker":
+        return _run_trials(project, data_dir, with_chief=True)
+    # An oracle of an earlier start that was killed may need a moment to end.
+    with project.alone("oracle", wait=30.0):
+        return _serve(project) if part == "chief" else _run_trials(project, data_dir)
+
+
+def _serve(project: Project) -> int:
+    from tuning.search.engine.distributed import serve
+    from tuning.search.oracle.oracle import build_oracle
+
+    oracle = build_oracle(project.settings, project.space)
+    oracle.keep_ongoing = True  # its workers may be alive
+    oracle._set_project_dir(project.path.parent, project.path.name)
+    if project.started:
+        oracle.reload()
+    oracle.save()
+    serve(oracle, os.environ["KERASTUNER_ORACLE_IP"], int(os.environ["KERASTUNER_ORACLE_PORT"]))
+    return 0
+
+
+def _run_trials(project: Project, data_dir: Path | None, *, with_chief: bool = False) -> int:
+    from tuning.search.engine.memory import Growth
+    from tuning.search.engine.tuner import ResumableTuner
+    from tuning.search.images import search_images
+    from tuning.search.oracle.oracle import build_oracle
+
+    images = search_images(project, data_dir)
+    settings, space = project.settings, project.space
+    oracle = build_oracle(settings, space)
+    tuner = ResumableTuner(oracle, project.path, space, settings.seed)
+    beat = {}
+    if with_chief:
+        from tuning.search.engine.distributed import PatientClient
+
+        tuner.oracle = PatientClient(oracle)
+        tuner.oracle.connect()
+        beat = {"heartbeat": tuner.oracle.heartbeat}
+    return 0 if tuner.search(images, enough=Growth().too_much, **beat) else RECYCLE
+
+
+def main() -> None:
+    with exit_on_error("tuning.search.engine.worker"):
+        options = parse(WorkerOptions, None, prog="python -m tuning.search.engine.worker")
+        exit_with_parent()
+        project = Project.open(options.search_dir)
+        quiet_tensorflow(options.verbose)
+        with project.in_use():
+            sys.exit(work(project, options.data_dir))
+
+
+if __name__ == "__main__":
+    main()

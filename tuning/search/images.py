@@ -1,0 +1,89 @@
+"""The images of a search: one split for all trials, made once and then only mapped into memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from kerasresnet.data import ImageData, load_data, train_val_split
+from kerasresnet.errors import UsageError
+from kerasresnet.network.spec import ResNetSpec
+from kerasresnet.run import read_json, write_json
+from tuning.search.project import Project, Settings
+
+PARTS = ("x_train", "y_train", "x_val", "y_val")
+
+
+class SearchImages(NamedTuple):
+    """Images uint8 [N, H, W, C] and labels int32 [N] to train on and to score on; class names."""
+
+    train: tuple[np.ndarray, np.ndarray]
+    val: tuple[np.ndarray, np.ndarray]
+    labels: tuple[str, ...]
+
+
+def search_images(project: Project, data_dir: Path | None = None) -> SearchImages:
+    """The images of `project`, from its own folder or, at the first call, from the data set.
+
+    Trials are scored on a slice of the training images; the test set is never loaded here. Raises
+    `UsageError` where the data set has too few images, or the base recipe cannot take them.
+    """
+    folder = project.path / "images"
+    if not folder.is_dir():
+        base = project.space.base
+        data = load_data(project.settings.data, data_dir)
+        _store(_split(data, project.settings, base.batch_size, base.spec), data.labels, folder)
+    x_train, y_train, x_val, y_val = (np.load(folder / f"{p}.npy", mmap_mode="r") for p in PARTS)
+    labels = tuple(read_json(folder / "labels.json"))
+    return SearchImages((x_train, y_train), (x_val, y_val), labels)
+
+
+def _split(
+    data: ImageData, settings: Settings, batch_size: int, spec: ResNetSpec
+) -> tuple[np.ndarray, ...]:
+    """x and y to train on, x and y to score on: every class in proportion, by the seed."""
+    if tuple(spec.input_shape) != data.image_shape or spec.classes != data.num_classes:
+        shape = "x".join(map(str, data.image_shape))
+        raise UsageError(
+            f"{data.name} has images of {shape} in {data.num_classes} classes, and the base recipe "
+            f"is for another shape; choose one whose spec says in{shape}-classes{data.num_classes}"
+        )
+    there = len(data.x_train) - settings.val_images
+    wanted = there if settings.train_images is None else settings.train_images
+    if settings.val_images < spec.classes or there < max(batch_size, spec.classes):
+        raise UsageError(
+            f"--val-images is at least one of each class ({spec.classes:,}) and leaves at least "
+            f"one batch ({batch_size:,}) of the {len(data.x_train):,} training images of "
+            f"{data.name}, received {settings.val_images:,}"
+        )
+    most = there - spec.classes  # a stratified split leaves one of each class out, or nothing
+    if wanted != there and not max(batch_size, spec.classes) <= wanted <= most:
+        raise UsageError(
+            f"--train-images is from one batch ({batch_size:,}) to {most:,}, or all {there:,} that "
+            f"{settings.val_images:,} validation images leave of {data.name}, received {wanted:,}"
+        )
+    train, val = train_val_split(data.x_train, data.y_train, settings.val_images, settings.seed)
+    if wanted < there:
+        train, _ = train_val_split(*train, there - wanted, settings.seed)
+    return *train, *val
+
+
+def _store(arrays: tuple[np.ndarray, ...], labels: tuple[str, ...], folder: Path) -> None:
+    """Write the arrays aside, then rename: several workers may come first at once."""
+    aside = Path(tempfile.mkdtemp(prefix="aside-images-", dir=folder.parent))
+    try:
+        for name, array in zip(PARTS, arrays, strict=True):
+            np.save(aside / f"{name}.npy", array)
+        write_json(aside / "labels.json", list(labels))
+        try:
+            os.rename(aside, folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

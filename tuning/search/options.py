@@ -1,0 +1,143 @@
+"""The flags of `python -m tuning.search`, and the settings and space that they mean."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from kerasresnet.command import parse
+from kerasresnet.errors import UsageError
+from kerasresnet.fit.options import DEFAULT_RECIPES
+from kerasresnet.recipe import Recipe
+from tuning.search.project import Settings
+from tuning.search.space.space import Space, family, narrow
+
+VAL_IMAGES = {"cifar10": 5_000, "digits": 144}  # a tenth of the training images
+SEARCHED = "searched"  # --train-best without a recipe: the winner's own
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """Search networks and recipes under a hard parameter limit; the same command again goes on."""
+
+    search_dir: Path | None = None
+    """Where the search is kept (default: searches/<data>-<max-params>)."""
+    tuner: Literal["hyperband", "random", "bayesian"] = "hyperband"
+    """How choices are made and trials are stopped early."""
+    data: Literal["cifar10", "digits"] = "cifar10"
+    """cifar10 is fetched at first use; digits needs no network."""
+    data_dir: Path | None = None
+    """Where TFDS keeps data sets (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)."""
+    recipe: Annotated[str | None, tyro.conf.arg(metavar="NAME|FILE")] = None
+    """The base: everything that is not searched (default: quick; digits for --data digits)."""
+    max_params: int | None = None
+    """The most trainable parameters of a network (default: the recipe's, 5,000,000)."""
+    max_macs: int | None = None
+    """The most multiply-accumulates an image; none by default."""
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Fix or narrow a dimension: --set blocks=1,2 --set sgd.learning_rate=0.05..0.2; --list-space
+    shows them all."""
+    space: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """The same in a TOML file: blocks = [1, 2]."""
+    list_space: bool = False
+    """Print every dimension and its values, and stop."""
+    max_epochs: int = 9
+    """Epochs of a trial that goes to the end; every schedule is made for that many."""
+    factor: int = 3
+    """hyperband: a rung has this many times the epochs of the rung below it, and fewer trials."""
+    iterations: int = 1
+    """hyperband: times that all brackets are run."""
+    max_trials: int = 20
+    """random, bayesian: trials to train."""
+    train_images: int | None = None
+    """Train trials on so many images only (default: all that validation leaves)."""
+    val_images: int | None = None
+    """Training images that trials are scored on, the same for all (default: 5,000; 144 for --data
+    digits); the test set is not touched."""
+    seed: int = 0
+    """Seed of the choices, the split, and of every trial's own seed."""
+    workers: int = 1
+    """Processes that train trials side by side on this machine."""
+    overwrite: bool = False
+    """Delete the search that is there and start anew."""
+    plain: bool = False
+    """A line an event instead of a live picture."""
+    report: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Write leaderboard, plots and best.toml of a search, and stop."""
+    report_to: Path | None = None
+    """Where the report goes (default: report/ inside the search)."""
+    train_best: Annotated[str | None, tyro.conf.arg(metavar="[RECIPE]")] = None
+    """When the search is done, train the winner in full, on all of the data, and export it to
+    saved_models/: by its own recipe, or the one named here."""
+    verbose: bool = False
+    """Show TensorFlow's own start-up messages in the logs."""
+
+    def resolve(self) -> tuple[Path, Settings, Space]:
+        """The directory, settings and space. Raises `UsageError` for what makes no sense."""
+        base = Recipe.load(self.recipe or DEFAULT_RECIPES[self.data])
+        limit = base.max_params if self.max_params is None else self.max_params
+        own = {
+            "base": base.name,
+            "max_params": limit,
+            "val_images": VAL_IMAGES[self.data] if self.val_images is None else self.val_images,
+        }
+        typed = {name: getattr(self, name) for name in Settings.model_fields if name not in own}
+        settings = Settings(**own, **typed)
+        # A trial keeps its last weights: its score is that of the epoch it stops at.
+        base = base.replace(max_params=limit, epochs=self.max_epochs, keep="last")
+        space = Space(base, narrow(self._changes()), self.max_macs)
+        return self.search_dir or Path("searches") / f"{self.data}-{limit}", settings, space
+
+    def _changes(self) -> dict[str, Any]:
+        """What --space and --set say; a flag wins over the file, also over members of a family."""
+        flags: dict[str, Any] = {}
+        for text in self.set:
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise UsageError(f"--set takes NAME=VALUES such as blocks=1,2, received {text!r}")
+            flags[name.strip()] = value
+        written = read_space(self.space) if self.space else {}
+        return {name: value for name, value in written.items() if family(name) not in flags} | flags
+
+
+def read_space(path: Path) -> dict[str, Any]:
+    """The dimensions of a TOML file; `[sgd] learning_rate = …` is `sgd.learning_rate`.
+
+    Raises `UsageError` where the file cannot be read or is not TOML.
+    """
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"cannot read space {path}: {getattr(error, 'strerror', None) or error}"
+        ) from None
+    except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits
+        raise UsageError(f"space {path} is not valid TOML: {error}") from None
+    flat: dict[str, Any] = {}
+    for name, value in found.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{key}": inner for key, inner in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def parse_search_options(arguments: list[str] | None = None) -> SearchOptions:
+    """Read the command line. Raises `UsageError`, or exits as tyro does for --help."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for flag in ("--train-best", "--train_best"):
+        if flag in arguments:
+            after = arguments.index(flag) + 1
+            if after == len(arguments) or arguments[after].startswith("-"):
+                arguments.insert(after, SEARCHED)
+    options = parse(SearchOptions, arguments, prog="python -m tuning.search")
+    if options.workers < 1:
+        raise UsageError(f"--workers is 1 or more, received {options.workers}")
+    if options.train_best not in (None, SEARCHED):
+        Recipe.load(options.train_best)  # a mistake shows before the search, not after it
+    return options

@@ -1,0 +1,1 @@
+"""What can be chosen, and the networks and recipes that it means."""

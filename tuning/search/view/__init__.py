@@ -1,0 +1,1 @@
+"""What a search has done, as people see it."""

@@ -1,0 +1,150 @@
+"""What a study does in processes of their own: look at data and device, and train one run.
+
+A training that dies takes nothing with it, and one that is done leaves no memory behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from kerasresnet.errors import KerasResNetError, UsageError
+from kerasresnet.network.budget import count_macs, count_parameters
+from kerasresnet.run import Run, versions
+from tuning.study.factors import Setting
+from tuning.study.runs import Study, StudyRun
+
+PATIENCE = 60.0  # seconds that an interrupted training may take to write down what it has
+
+
+def examine(
+    study: Study, data_dir: Path | None, *, fit_only: bool = False
+) -> tuple[dict[str, Any], list[str]]:
+    """What every run's run.json says, and one sentence for each setting that the data refuses.
+
+    With `fit_only`, or where the data refuses some, only the sentences. Not in this process: one
+    that has looked at an accelerator keeps hold of its memory.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    ended_by_ctrl_c = signal.signal, (signal.SIGINT, signal.SIG_DFL)
+    try:
+        with ProcessPoolExecutor(1, spawn, *ended_by_ctrl_c) as pool:
+            return pool.submit(look, study.settings, study.data, data_dir, fit_only).result()
+    except BrokenProcessPool:
+        raise KerasResNetError(
+            f"the process that loaded {study.data} died; is there memory left?"
+        ) from None
+
+
+def look(
+    settings: tuple[Setting, ...], name: str, data_dir: Path | None, fit_only: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """`examine`, in the process that does it."""
+    from kerasresnet.data import load_data
+    from kerasresnet.fit.plan import check_fits
+    from kerasresnet.machine import quiet_tensorflow
+
+    if name != "digits":  # they need no TensorFlow
+        quiet_tensorflow()
+    data, mistakes = load_data(name, data_dir), {}
+    for setting in settings:
+        try:
+            check_fits(setting.recipe, data)
+        except UsageError as error:
+            mistakes.setdefault(str(error), setting.label)  # the base's mistakes are told once
+    if mistakes or fit_only:
+        return {}, [f"{label}: {error}" for error, label in mistakes.items()]
+    quiet_tensorflow()
+    from kerasresnet.machine import describe_device, resolve_precision
+
+    precisions = {setting.recipe.precision for setting in settings}
+    return {
+        "data": data.name,
+        "source": data.source,
+        "labels": list(data.labels),
+        "device": describe_device(),
+        "precisions": {precision: resolve_precision(precision) for precision in precisions},
+    }, []
+
+
+def train(
+    study_run: StudyRun, facts: dict[str, Any], data_dir: Path | None, watch: Callable[[], None]
+) -> None:
+    """Train a run, or train it on, as `python -m kerasresnet.fit --resume` does.
+
+    `facts` are those of `examine`. `watch` is called twice a second meanwhile; an interruption of
+    this process is passed on. Where the training fails, run.json says why.
+    """
+    run = study_run.run
+    if not (run.path / "run.json").is_file():
+        shutil.rmtree(run.path, ignore_errors=True)  # killed before it began
+        Run.create(run.path, study_run.recipe, _facts(study_run, facts))
+    run.update(error=None)
+    command = [sys.executable, "-m", "kerasresnet.fit", "--resume", str(run.path), "--no-export"]
+    command += ["--data-dir", str(data_dir)] if data_dir else []
+    study_run.log.parent.mkdir(exist_ok=True)
+    with study_run.log.open("a", encoding="utf-8") as output:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches it through this process, once
+            preexec_fn=_end_with_parent,
+        )
+    try:
+        while child.poll() is None:
+            watch()
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        child.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(PATIENCE)
+        raise
+    finally:
+        child.kill()
+        child.wait()
+    if not study_run.finished:
+        error = study_run.error or _last_words(child.returncode, study_run.log)
+        run.update(status="failed", error=error)
+
+
+def _facts(study_run: StudyRun, facts: dict[str, Any]) -> dict[str, Any]:
+    recipe = study_run.recipe
+    return {
+        "name": recipe.name,
+        **{name: value for name, value in facts.items() if name != "precisions"},
+        "seed": study_run.seed,
+        "precision": facts["precisions"][recipe.precision],
+        "parameters": count_parameters(recipe.spec),
+        "macs": count_macs(recipe.spec),
+        "versions": versions(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _end_with_parent() -> None:
+    """In a child: end when its parent does, however that ends (Linux only)."""
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def _last_words(code: int, log: Path) -> str:
+    """How a training ended that could not write it down itself."""
+    if code == 130:
+        return "interrupted"
+    if code < 0:
+        return f"ended by {signal.Signals(-code).name}"
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"ended with exit code {code}"
