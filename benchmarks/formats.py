@@ -55,8 +55,8 @@ class Written:
 
 
 def saved_models(run: Run, home: Path) -> Iterator[tuple[str, Written]]:
-    from kerasresnet.evaluate.__main__ import load_predictor
     from kerasresnet.export import export_saved_model
+    from kerasresnet.load.predictor import load_predictor
 
     rows = (
         ("SavedModel", {}),

@@ -56,7 +56,7 @@ def make_run(tmp_path, digits):
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, tiny_recipe, digits):
     """A run of the tiny recipe on the digits, trained to its end."""
-    from kerasresnet.fit.__main__ import train_run
+    from kerasresnet.fit.training import train_run
     from kerasresnet.run import Run
 
     facts = {"name": "tiny", "data": "digits", "seed": 0, "labels": list(digits.labels)}

@@ -96,7 +96,8 @@ def test_specs_and_recipes_load_no_framework(name):
     assert roots & HEAVY == set()
 
 
-# What a room may use beside `errors`, the sentences that all of them speak.
+# What a room may use beside `errors`, the sentences that all of them speak. What a command does is
+# not in it: its `__main__` puts rooms together.
 MAY_USE = {
     "errors": set(),
     "schema": set(),
@@ -109,11 +110,15 @@ MAY_USE = {
     "optim": set(),
     "data": {"augment"},
     "load": {"run"},
+    "evaluate": {"load"},
+    "report": {"run"},
+    "export": {"network", "run", "load", "evaluate"},
+    "predict": {"machine", "run", "load"},
 }
 
 
 @pytest.mark.parametrize("name", MAY_USE)
-def test_rooms_below_fit_use_only_the_rooms_under_them(name):
+def test_rooms_use_only_the_rooms_under_them(name):
     allowed = {f"kerasresnet/{other}" for other in MAY_USE[name] | {"errors"}}
     assert ROOMS[f"kerasresnet/{name}"] <= allowed
 

@@ -122,7 +122,8 @@ def _check(model: keras.Model, folder: Path, precision: str) -> None:
 
 def measure_export(model: keras.Model, folder: Path, data: ImageData) -> dict[str, Any]:
     """Accuracy on all test images of `data`, of the SavedModel in `folder` and of `model`."""
-    from kerasresnet.evaluate.__main__ import load_predictor, measure
+    from kerasresnet.evaluate.measure import measure
+    from kerasresnet.load.predictor import load_predictor
 
     served, _, _ = load_predictor(folder)
     found = {"data": data.name, "images": len(data.x_test)}

@@ -111,7 +111,7 @@ class KerasModel:
     takes_bytes = False
 
     def __init__(self, path: Path) -> None:
-        from kerasresnet.evaluate.__main__ import load_predictor
+        from kerasresnet.load.predictor import load_predictor
 
         self.name = str(path)
         self._logits_of, shape, classes = load_predictor(path)

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from kerasresnet.data import ImageData
-from kerasresnet.fit.__main__ import train_run
+from kerasresnet.fit.training import train_run
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run
 rng = np.random.default_rng(0)

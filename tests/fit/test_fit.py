@@ -66,7 +66,7 @@ def test_csv_holds_the_same_epochs_as_json(finished_run):
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_interrupted_and_resumed_equals_one_go(ema, tiny_recipe, digits, make_run, monkeypatch):
     from kerasresnet.fit import callbacks
-    from kerasresnet.fit.__main__ import train_run
+    from kerasresnet.fit.training import train_run
 
     recipe = tiny_recipe.replace(ema=ema, keep="last", optimizer="convmuon", weight_decay=1e-3)
     whole, broken = make_run(recipe, "whole"), make_run(recipe, "broken")
@@ -145,7 +145,7 @@ def test_averaged_weights_swap_in_the_averages_and_back_to_the_bit(tiny_recipe, 
 def test_a_run_stopped_after_its_last_epoch_is_finished_by_resuming(
     tiny_recipe, digits, make_run, monkeypatch
 ):
-    from kerasresnet.fit import __main__ as fit_module
+    from kerasresnet.fit import training
 
     recipe = tiny_recipe.replace(epochs=1, spec="stem4s4-BB1x4")
     run = make_run(recipe)
@@ -154,9 +154,9 @@ def test_a_run_stopped_after_its_last_epoch_is_finished_by_resuming(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(fit_module, "measure_kept_model", interrupt)
-        fit_module.train_run(run, recipe, digits)
-    results = fit_module.train_run(run, recipe, digits)
+        patch.setattr(training, "measure_kept_model", interrupt)
+        training.train_run(run, recipe, digits)
+    results = training.train_run(run, recipe, digits)
     assert results["test"]["images"] == 360 and len(results["epochs"]) == 1
 
 
@@ -195,7 +195,7 @@ def test_a_changed_recipe_is_not_published_under_its_name():
 
 
 def test_nan_loss_ends_the_run_and_says_what_to_try(tiny_recipe, digits, make_run):
-    from kerasresnet.fit.__main__ import train_run
+    from kerasresnet.fit.training import train_run
 
     recipe = tiny_recipe.replace(learning_rate=1e30, optimizer="sgd")
     with pytest.raises(KerasResNetError, match=r"loss became .* epoch 1, step .*--learning-rate"):
@@ -250,13 +250,13 @@ BAD = {
 
 @pytest.mark.parametrize("flags", BAD)
 def test_bad_input_is_one_line_and_exit_code_2(flags, tmp_path, monkeypatch, capsys):
-    from kerasresnet.fit import __main__ as fit_module
+    from kerasresnet.fit import __main__ as fit_command
 
     (tmp_path / "broken.toml").write_text("epochs = = 3")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["fit", *flags.split()])
     with pytest.raises(SystemExit) as stop:
-        fit_module.main()
+        fit_command.main()
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("kerasresnet.fit: error: ")
@@ -302,7 +302,7 @@ def test_augmentation_runs_in_either_place_and_is_never_exported(
 ):
     import keras
 
-    from kerasresnet.fit.__main__ import train_run
+    from kerasresnet.fit.training import train_run
 
     recipe = tiny_recipe.replace(augment=("crop(pad=2)", "cutout(size=4)"), augment_on=augment_on)
     run = make_run(recipe)

@@ -9,7 +9,7 @@ from kerasresnet.run import Run
 @pytest.mark.slow
 def test_one_epoch_of_quick_learns_most_of_cifar10(tmp_path):
     from kerasresnet.data import load_data
-    from kerasresnet.fit.__main__ import train_run
+    from kerasresnet.fit.training import train_run
 
     data = load_data("cifar10")
     recipe = Recipe.named("quick").replace(epochs=1)

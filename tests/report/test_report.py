@@ -8,12 +8,8 @@ from pathlib import Path
 import pytest
 
 from kerasresnet.errors import UsageError
-from kerasresnet.report.__main__ import (
-    ReportOptions,
-    all_tables,
-    put_between_markers,
-    results_table,
-)
+from kerasresnet.report.__main__ import ReportOptions, all_tables
+from kerasresnet.report.tables import put_between_markers, results_table
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -94,8 +94,8 @@ def _finish(project: Project, options: SearchOptions) -> int:
 
 def train_winner(project: Project, options: SearchOptions, folder: Path) -> None:
     """Train the winner in full on all of the data, test it once, export it to saved_models/."""
-    from kerasresnet.fit.__main__ import fit_command
     from kerasresnet.fit.options import FitOptions
+    from kerasresnet.fit.training import fit_command
     from kerasresnet.machine import quiet_tensorflow
 
     winner = Recipe.from_toml(folder / "best.toml")

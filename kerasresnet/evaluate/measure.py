@@ -1,0 +1,49 @@
+"""Metrics of predictions: accuracy, loss, confusions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kerasresnet.load.predictor import Predictor
+
+
+def measure(
+    logits_of: Predictor,
+    images: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    *,
+    batch_size: int = 500,
+) -> dict[str, Any]:
+    """Accuracy, cross-entropy, per-class accuracy, confusion matrix and top confusions.
+
+    `logits_of` maps uint8 images [N, H, W, C] to logits or log-probabilities [N, classes];
+    `labels` are integers [N], `names` those of the classes.
+    """
+    from scipy.special import log_softmax
+    from sklearn.metrics import confusion_matrix
+
+    batches = range(0, len(images), batch_size)
+    logits = np.concatenate([np.asarray(logits_of(images[i : i + batch_size])) for i in batches])
+    predicted = logits.argmax(axis=1)
+    log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
+    confusion = confusion_matrix(labels, predicted, labels=range(len(names)))
+    wrong = [
+        {"true": names[t], "predicted": names[p], "count": int(confusion[t, p])}
+        for t, p in zip(*np.nonzero(confusion), strict=True)
+        if t != p
+    ]
+    return {
+        "images": len(images),
+        "accuracy": float((predicted == labels).mean()),
+        "loss": float(-log_probabilities[np.arange(len(labels)), labels].mean()),
+        "per_class": {
+            name: float(confusion[i, i] / max(1, confusion[i].sum()))
+            for i, name in enumerate(names)
+        },
+        "top_confusions": sorted(wrong, key=lambda w: -w["count"])[:5],
+        "confusion": confusion.tolist(),
+    }
