@@ -16,7 +16,8 @@ from pydantic import Field, field_validator, model_validator
 
 from kerasresnet.augment.policy import parse_step, step_text
 from kerasresnet.errors import UsageError, unknown
-from kerasresnet.network.budget import DEFAULT_LIMIT
+from kerasresnet.network.budget import DEFAULT_LIMIT, count_macs
+from kerasresnet.network.resolution import sizes_by_epoch
 from kerasresnet.network.spec import ResNetSpec
 from kerasresnet.schema import Schema
 
@@ -65,9 +66,17 @@ class Recipe(Schema):
     """Coupled adds decay x weight to the gradient (PyTorch's SGD); decoupled shrinks weights."""
     decay_norm_and_bias: bool = False
     """Whether batch-norm parameters and biases decay as well."""
+    norm_rate: Positive | None = None
+    """Learning rate of batch-norm parameters and biases, in units of the kernels' (default: 1; with
+    convmuon 8, the head's too)."""
+    norm_momentum: Momentum = 0.9
+    """The share of the past that batch norm's moving statistics keep at each step."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Keep an average of the weights, with this share of the past per step (0.99, say); batch
-    norm's moving statistics stay those of the weights themselves."""
+    """Keep an average of weights and batch-norm statistics instead of the last ones, with this
+    share of the past per step (0.99, say), less in the first steps."""
+    lookahead: Annotated[int, Field(ge=1)] | None = None
+    """Every so many steps (5, say) go back to an average of weights and batch-norm statistics,
+    which keeps more of the past the nearer the end."""
 
     schedule: Literal["constant", "cosine", "cosine_restarts", "one_cycle"] = "cosine"
     """How the learning rate moves."""
@@ -88,6 +97,9 @@ class Recipe(Schema):
     cycle_momentum: tuple[Momentum, Momentum] | None = None
     """one_cycle: momentum at the peak and at both ends, such as 0.85 0.95."""
 
+    resolution: str | None = None
+    """Side of the training images and share of the epochs, such as '24:0.5, 28:0.25, 32:0.25';
+    the full size comes last (default: full size always)."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target spread evenly over all classes."""
     augment: tuple[str, ...] = ("crop", "flip")
@@ -133,12 +145,34 @@ class Recipe(Schema):
                 "flip(alternating=true) must know which image it sees, and augment_on 'device' "
                 "does not; use a plain flip there, or augment_on 'pipeline'"
             )
+        if self.ema and self.lookahead:
+            raise ValueError(
+                f"ema and lookahead are two averages, and a run keeps one, received {self.ema:g} "
+                f"and {self.lookahead}; leave one of them out"
+            )
+        sizes_by_epoch(self.resolution, self.epochs, self.spec)
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"warmup_epochs must be below the {self.epochs} epochs, received "
                 f"{self.warmup_epochs:g}"
             )
         return self
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The side of the training images in each epoch, in pixels."""
+        return sizes_by_epoch(self.resolution, self.epochs, self.spec)
+
+    def pflop_by_epoch(self, images: int) -> list[float]:
+        """What each epoch of `images` training images costs, in 10^15 operations.
+
+        6 for each MAC (2 forward, 4 backward) of every image of a full batch, at its size.
+        """
+        channels, seen = self.spec.input_shape[2], images // self.batch_size * self.batch_size
+        macs = {self.spec.input_shape[0]: count_macs(self.spec)}
+        for size in set(self.sizes) - macs.keys():
+            macs[size] = count_macs(self.spec.replace(input_shape=(size, size, channels)))
+        return [6 * macs[size] * seen / 1e15 for size in self.sizes]
 
     @classmethod
     def names(cls) -> list[str]:

@@ -5,7 +5,8 @@
       recipe.toml     the recipe as used, its spec inside
       metrics.csv     one row an epoch; metrics.json holds the same
       tensorboard/    the same again, for `tensorboard --logdir`
-      state-0007.weights.h5   weights and optimizer after epoch 7, for --resume
+      state-0007.weights.h5   weights and optimizer after epoch 7, for --resume; average-… beside
+                      it where the recipe averages weights
       model.keras     the weights that the recipe keeps
       curves.png confusion.png
       results.json    everything measured, the test accuracy included; written last
@@ -138,14 +139,25 @@ class Run:
         states = sorted(self.path.glob("state-[0-9]*.weights.h5"))
         return (int(states[-1].name[6:-11]), states[-1]) if states else None
 
-    def write_state(self, model: Any, epoch: int) -> None:
-        """Save weights and optimizer of the compiled `model` after `epoch`; drop older states."""
+    def average_of(self, state: Path) -> Path:
+        """The file of the averaged weights that belong to a state, where the recipe averages."""
+        return state.with_name(state.name.replace("state-", "average-"))
+
+    def write_state(self, model: Any, epoch: int, average: Any = None) -> None:
+        """Save weights and optimizer of the compiled `model` after `epoch`; drop older states.
+
+        `average` is the model that holds the averaged weights, if there is one.
+        """
         path = self.path / STATE.format(epoch=epoch)
-        aside = path.with_name("aside-" + path.name)
-        model.save_weights(aside)
-        os.replace(aside, path)
-        for old in self.path.glob("state-[0-9]*.weights.h5"):
-            if old != path:
+        # The average first: a state says that all of its epoch is on disk.
+        files = {self.average_of(path): average, path: model}
+        for file, source in files.items():
+            if source is not None:
+                aside = file.with_name("aside-" + file.name)
+                source.save_weights(aside)
+                os.replace(aside, file)
+        for old in self.path.glob("*-[0-9]*.weights.h5"):
+            if old not in files:
                 old.unlink()
 
     def save_model(self, model: Any) -> None:

@@ -25,14 +25,16 @@ def specs(
 ) -> ResNetSpec:
     """Specs that fit their input, each number at most the one given."""
     shape = draw(st.tuples(st.integers(1, size), st.integers(1, size), st.integers(1, 4)))
-    stem_stride = draw(st.integers(1, min(8, *shape[:2])))
-    left = [-(-n // stem_stride) for n in shape[:2]]
+    whiten = draw(st.none() | st.integers(1, min(5, *shape[:2])))
+    stem_stride = 1 if whiten else draw(st.integers(1, min(8, *shape[:2])))
+    left = [n - whiten + 1 if whiten else -(-n // stem_stride) for n in shape[:2]]
     found = []
     for i in range(draw(st.integers(1, stacks))):
-        default = 1 if i == 0 else 2
-        given = st.integers(1, min(8, *left))
+        pools = min(left) >= 2 and draw(st.booleans())
+        default = 1 if i == 0 and not pools else 2
+        given = st.integers(2 if pools else 1, min(8, *left))
         stride = draw(st.none() | given if default <= min(left) else given)
-        left = [-(-n // (stride or default)) for n in left]
+        left = [n // (stride or 2) if pools else -(-n // (stride or default)) for n in left]
         found.append(
             StackSpec(
                 block=draw(st.sampled_from(("BB", "BN"))),
@@ -41,13 +43,15 @@ def specs(
                 stride=stride,
                 conv_kernel=draw(odd(kernel)),
                 shortcut_kernel=draw(odd(kernel)),
+                down="maxpool" if pools else "stride",
             )
         )
     return ResNetSpec(
         stacks=found,
-        stem_channels=draw(st.none() | st.integers(1, channels)),
-        stem_kernel=draw(odd(kernel)),
+        stem_channels=None if whiten else draw(st.none() | st.integers(1, channels)),
+        stem_kernel=3 if whiten else draw(odd(kernel)),
         stem_stride=stem_stride,
+        whiten=whiten,
         pool=draw(st.just("global") | st.integers(1, min(left))),
         classes=draw(st.integers(2, classes)),
         input_shape=shape,

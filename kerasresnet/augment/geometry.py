@@ -1,4 +1,8 @@
-"""Kernels that move pixels: crop, flip, cutout. One gather each, uint8 in and out."""
+"""Kernels that move pixels: crop, flip, cutout, one gather each; and resize. uint8 in and out."""
+
+import functools
+
+import numpy as np
 
 from kerasresnet.augment.arrays import Tensor, gather, ops
 from kerasresnet.augment.seeds import Seed, below, uniform
@@ -76,3 +80,28 @@ def random_cutout(images: Tensor, size: int, seed: Seed) -> Tensor:
     left = below(width, draws[:, 1])[:, None, None] - size // 2
     cut = (rows >= top) & (rows < top + size) & (columns >= left) & (columns < left + size)
     return take_pixels(images, ops.where(cut, -1, rows), columns)
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """[B, H, W, C] → [B, size, size, C], as PIL's BILINEAR: a triangle as wide as a new pixel.
+
+    Two matrix products, since every new row is the same mixture of old rows in all images.
+    """
+    batch, height, width, channels = ops.shape(images)
+    rows = _mixture(height, size)
+    columns = np.kron(_mixture(width, size).T, np.eye(channels, dtype="float32"))
+    lines = ops.reshape(ops.cast(images, "float32"), (batch, height, width * channels))
+    lines = ops.reshape(ops.matmul(rows, lines), (batch * size, width * channels))
+    pixels = ops.reshape(ops.matmul(lines, columns), (batch, size, size, channels))
+    return ops.cast(ops.floor(pixels + 0.5), "uint8")
+
+
+@functools.cache
+def _mixture(old: int, new: int) -> np.ndarray:
+    """Float32 [new, old]: the share of every old pixel in each new one, a triangle's weights."""
+    scale = old / new
+    support = max(scale, 1.0)
+    centres = (np.arange(new) + 0.5) * scale
+    distance = np.abs(np.arange(old) + 0.5 - centres[:, None]) / support
+    weights = np.maximum(0.0, 1.0 - distance)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype("float32")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from kerasresnet.augment import policy
 from kerasresnet.augment.arrays import Tensor, without_autograph
+from kerasresnet.augment.geometry import resize
 from kerasresnet.augment.seeds import Seed, split
 from kerasresnet.augment.steps import apply_to_batch, check_images
 from kerasresnet.errors import UsageError
@@ -15,13 +16,21 @@ class Augmentation:
     """The steps of a policy, applied in order to one batch.
 
     ``augmentation(images, labels, seed)`` maps images uint8 [B, H, W, C] and one-hot labels
-    float32 [B, classes] to the same shapes and types. It keeps no state: the same `seed`, two
+    float32 [B, classes] to the same shapes and types; with a `size`, images come out as
+    [B, size, size, C], by bilinear interpolation. It keeps no state: the same `seed`, two
     integers or an integer tensor of shape [2], gives the same batch, on any number of threads.
     """
 
-    def __init__(self, steps: Sequence[policy.Step], *, num_classes: int | None = None):
+    def __init__(
+        self,
+        steps: Sequence[policy.Step],
+        *,
+        num_classes: int | None = None,
+        size: int | None = None,
+    ):
         self.steps = tuple(steps)
         self.num_classes = num_classes
+        self.size = size
 
     @property
     def needs_identity(self) -> bool:
@@ -48,6 +57,8 @@ class Augmentation:
         self._check(images, labels)
         for step, own_seed in zip(self.steps, split(seed, len(self.steps)), strict=True):
             images, labels = apply_to_batch(step, images, labels, own_seed, **identity)
+        if self.size is not None:
+            images = resize(images, self.size)
         return images, labels
 
     def _check(self, images: Tensor, labels: Tensor) -> None:
@@ -64,13 +75,20 @@ class Augmentation:
 
 
 def build_augmentation(
-    steps: Sequence[str | policy.Step], *, num_classes: int | None = None
+    steps: Sequence[str | policy.Step],
+    *,
+    num_classes: int | None = None,
+    size: int | None = None,
 ) -> Augmentation | None:
-    """The augmentation that `steps`, texts or values, describe; None for an empty list.
+    """The augmentation that `steps`, texts or values, describe; None where there is none.
+
+    `size` is the side, in pixels, that images have afterwards (None: theirs).
 
     Raises `UsageError` for a step that makes no sense.
     """
     if isinstance(steps, str):
         raise UsageError(f"Augmentation is a list of steps. Received: {steps!r}.")
     parsed = [step if isinstance(step, policy.Step) else policy.parse_step(step) for step in steps]
-    return Augmentation(parsed, num_classes=num_classes) if parsed else None
+    if not parsed and size is None:
+        return None
+    return Augmentation(parsed, num_classes=num_classes, size=size)

@@ -47,3 +47,13 @@ def measure(
         "top_confusions": sorted(wrong, key=lambda w: -w["count"])[:5],
         "confusion": confusion.tolist(),
     }
+
+
+def flip_averaged(logits_of: Predictor) -> Predictor:
+    """`logits_of`, averaged over every image and its mirror image: test-time augmentation."""
+
+    def averaged(images: np.ndarray) -> np.ndarray:
+        mirrored = np.ascontiguousarray(images[:, :, ::-1])
+        return (np.asarray(logits_of(images)) + np.asarray(logits_of(mirrored))) / 2
+
+    return averaged

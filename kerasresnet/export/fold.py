@@ -14,7 +14,8 @@ def fold_batch_norm(
     """A copy of a functional `model` for inference, without batch norms where they can be folded.
 
     A convolution whose only consumer is a batch norm takes over its scale and offset:
-    W' = W · γ/√(σ² + ε), b' = β − μ · γ/√(σ² + ε). Logits are equal to rounding in float32. In
+    W' = W · γ/√(σ² + ε), b' = β − μ · γ/√(σ² + ε). So does one before a max-pool, where no scale is
+    negative: the largest value stays the largest. Logits are equal to rounding in float32. In
     bfloat16 convolutions hold their weights and compute in it, with all that lies between;
     normalisation and head stay float32.
     """
@@ -53,9 +54,17 @@ def _folded_pairs(model: keras.Model) -> dict[keras.Layer, keras.Layer]:
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             source = layer.input._keras_history.operation
-            if isinstance(source, keras.layers.Conv2D) and users[id(source.output)] == 1:
+            alone = users[id(layer.input)] == 1
+            if isinstance(source, keras.layers.MaxPooling2D) and _keeps_order(layer):
+                source = source.input._keras_history.operation
+            if alone and isinstance(source, keras.layers.Conv2D) and users[id(source.output)] == 1:
                 pairs[layer] = source
     return pairs
+
+
+def _keeps_order(norm: keras.layers.BatchNormalization) -> bool:
+    """Whether a larger input always gives a larger output."""
+    return norm.gamma is None or bool(keras.ops.all(keras.ops.convert_to_tensor(norm.gamma) >= 0))
 
 
 def _with(conv: keras.layers.Conv2D, norm: keras.layers.BatchNormalization) -> list[np.ndarray]:

@@ -20,7 +20,7 @@ class AugmentedModel(keras.Model):
     def __init__(self, network: keras.Model, augmentation: Callable, seed: int) -> None:
         super().__init__(name="augmented")
         self.network = network
-        self._augmentation = augmentation
+        self.augmentation = augmentation
         self._seed = seed
         self.built = True  # all variables are the network's, and exist
 
@@ -33,4 +33,4 @@ class AugmentedModel(keras.Model):
         # JAX passes every variable as an argument; the first of the optimizer's is its step.
         step = state[0][2][0] if state else self.optimizer.iterations
         seed = ops.stack([ops.cast(self._seed, "int32"), ops.cast(step, "int32")])
-        return super().train_step(*state, self._augmentation(images, labels, seed))
+        return super().train_step(*state, self.augmentation(images, labels, seed))

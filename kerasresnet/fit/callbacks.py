@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Iterator
 
 import keras
-import numpy as np
 
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.run import Run
@@ -17,7 +14,7 @@ from kerasresnet.run import Run
 class ParameterBudget(keras.callbacks.Callback):
     """The last guard of the limit: counts what Keras really trains, before the first step.
 
-    Raises `UsageError` where the model has more than `limit` trainable parameters.
+    Frozen kernels count as well. Raises `UsageError` where the model has more than `limit`.
     """
 
     def __init__(self, limit: int) -> None:
@@ -25,7 +22,8 @@ class ParameterBudget(keras.callbacks.Callback):
         self.limit = limit
 
     def on_train_begin(self, logs=None):
-        count = sum(math.prod(v.shape) for v in self.model.trainable_variables)
+        counted = (v for v in self.model.variables if v.trainable or v.name == "kernel")
+        count = sum(math.prod(v.shape) for v in counted)
         if count > self.limit:
             raise UsageError(
                 f"the model has {count:,} trainable parameters, {count - self.limit:,} over the "
@@ -47,12 +45,50 @@ class StopOnNaN(keras.callbacks.Callback):
             )
 
 
-class AveragedWeights(keras.callbacks.Callback):
-    """Validates with the optimizer's moving average of the weights instead of the last ones.
+class WeightAverage(keras.callbacks.Callback):
+    """Keeps an average of all of `network`'s weights, batch-norm statistics too, in `average`.
 
-    Keras' `SwapEMAWeights` swaps by adding and subtracting, which rounds the weights a little at
-    every validation; this one copies, so that a resumed run equals one in one go.
+    `ema` keeps that share of the past at every step, less in the first ones: min(ema, (1 + t) /
+    (10 + t)) at step t, so that the first weights are soon forgotten. `lookahead` averages at every
+    so many steps, with 0.95^lookahead (t / T)^3 of the past, and sets `network` back to the average
+    (arXiv 1907.08610, as in arXiv 2404.00498). Validation sees the average. `total_steps` is T.
     """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        average: keras.Model,
+        *,
+        total_steps: int,
+        ema: float | None = None,
+        lookahead: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.average = average
+        self.total_steps = total_steps
+        self.ema = ema
+        self.lookahead = lookahead
+
+    def on_train_begin(self, logs=None):
+        self.step = int(self.model.optimizer.iterations)
+        if not self.step:
+            self.average.set_weights(self.network.get_weights())
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        if self.lookahead is None:
+            self._move(min(self.ema, (1 + self.step) / (10 + self.step)))
+        elif self.step % self.lookahead == 0 or self.step == self.total_steps:
+            self._move(0.95**self.lookahead * (self.step / self.total_steps) ** 3, back=True)
+
+    def _move(self, past: float, *, back: bool = False) -> None:
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()
+        for average, weight in zip(self.average.weights, self.network.weights, strict=True):
+            average.assign(past * average.value + (1 - past) * weight.value)
+            if back:
+                weight.assign(average.value)
 
     def on_test_begin(self, logs=None):
         self._swap()
@@ -60,22 +96,39 @@ class AveragedWeights(keras.callbacks.Callback):
     def on_test_end(self, logs=None):
         self._swap()
 
-    @contextlib.contextmanager
-    def in_model(self) -> Iterator[None]:
-        """The averages are the model's weights inside this."""
-        self._swap()
-        try:
-            yield
-        finally:
-            self._swap()
-
     def _swap(self) -> None:
-        optimizer = self.model.optimizer
-        averages = optimizer._model_variables_moving_average
-        for weight, average in zip(optimizer._trainable_variables, averages, strict=True):
-            held = np.array(weight)
-            weight.assign(average)
-            average.assign(held)
+        held = self.network.get_weights()
+        self.network.set_weights(self.average.get_weights())
+        self.average.set_weights(held)
+
+
+class TimeLeft(keras.callbacks.Callback):
+    """Says how long the run will take, once some steps of it have been timed.
+
+    `pflop_left` is what the epochs from here cost; `pflop_step` what one of the timed steps costs.
+    """
+
+    WARM, TIMED = 5, 20  # steps
+
+    def __init__(self, pflop_left: float, pflop_step: float) -> None:
+        super().__init__()
+        self.pflop_left = pflop_left
+        self.pflop_step = pflop_step
+        self.steps = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+        if self.steps == self.WARM:
+            self.started = time.perf_counter()
+        elif self.steps == self.WARM + self.TIMED:
+            step = (time.perf_counter() - self.started) / self.TIMED
+            minutes = self.pflop_left / self.pflop_step * step / 60
+            rate = self.pflop_step / step
+            print(
+                f"\n{step:.2f} s a step, {1000 * rate:.2f} TFLOP/s: about {minutes:.0f} minutes "
+                f"for the {self.pflop_left:.2g} PFLOP of training",
+                flush=True,
+            )
 
 
 class RunWriter(keras.callbacks.Callback):
@@ -83,6 +136,7 @@ class RunWriter(keras.callbacks.Callback):
 
     `network` is what trains, `kept` the same network in float32 and never compiled: what is saved
     loads without this package, and computes in float32 whatever the precision of the training.
+    Where weights are averaged (`averaged`), `kept` holds the average already.
     """
 
     def __init__(
@@ -92,14 +146,14 @@ class RunWriter(keras.callbacks.Callback):
         kept: keras.Model,
         *,
         keep: str,
-        averages: AveragedWeights | None = None,
+        averaged: bool = False,
     ) -> None:
         super().__init__()
         self.run = run
         self.network = network
         self.kept = kept
         self.keep = keep
-        self.averages = averages
+        self.averaged = averaged
         self.rows = run.metrics
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -111,12 +165,12 @@ class RunWriter(keras.callbacks.Callback):
         row["seconds"] = round(time.perf_counter() - self.started, 3)
         self.rows = [*self.rows[:epoch], {"epoch": epoch + 1, **row}]
         if self.keep == "last" or self._is_best():
-            with self.averages.in_model() if self.averages else contextlib.nullcontext():
+            if not self.averaged:
                 self.kept.set_weights(self.network.get_weights())
-                self.run.save_model(self.kept)
+            self.run.save_model(self.kept)
         self.run.write_metrics(self.rows)
         # Last: a state says that all of its epoch is on disk.
-        self.run.write_state(self.model, epoch + 1)
+        self.run.write_state(self.model, epoch + 1, average=self.kept if self.averaged else None)
 
     def _is_best(self) -> bool:
         scores = [row["val_accuracy"] for row in self.rows]

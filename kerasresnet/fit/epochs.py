@@ -17,6 +17,8 @@ VAL_BATCH = 500  # images; only memory and speed depend on it
 if TYPE_CHECKING:
     import keras
 
+    from kerasresnet.augment.pipeline import Augmentation
+
 Part = tuple[np.ndarray, np.ndarray]  # images uint8 [N, H, W, C], labels int [N]
 
 
@@ -40,12 +42,19 @@ def train_epochs(
 
     from kerasresnet import machine
     from kerasresnet.network.build import build_model
+    from kerasresnet.network.whiten import set_whitening
 
     check_budget(recipe.spec, recipe.max_params)
     kept = build_model(recipe.spec)
     keras.utils.set_random_seed(seed)
     with machine.training_precision(machine.resolve_precision(recipe.precision)):
-        network = build_model(recipe.spec)
+        network = build_model(
+            recipe.spec,
+            norm_momentum=recipe.norm_momentum,
+            any_size=recipe.resolution is not None,
+        )
+        if recipe.spec.whiten:
+            set_whitening(network, train[0])
         with machine.fused_batch_norm(network), run.locked():
             last = recipe.epochs if until is None else until
             _fit_epochs(network, kept, run, recipe, train, val, seed, last, callbacks)
@@ -94,7 +103,7 @@ def compile_model(model: keras.Model, recipe: Recipe, images: int) -> None:
         weight_decay=recipe.weight_decay,
         decay=recipe.decay,
         decay_norm_and_bias=recipe.decay_norm_and_bias,
-        ema_momentum=recipe.ema,
+        norm_rate=recipe.norm_rate,
         momentum_schedule=momentum_schedule,
     )
     model.compile(
@@ -110,36 +119,58 @@ def compile_model(model: keras.Model, recipe: Recipe, images: int) -> None:
 
 def _fit_epochs(network, kept, run: Run, recipe: Recipe, train, val, seed, last, extra) -> None:
     """Train the epochs up to `last` that `run` does not have yet, writing each one down."""
-
-    from kerasresnet.augment import build_augmentation
     from kerasresnet.data import steps_per_epoch
     from kerasresnet.fit.augmented_model import AugmentedModel
-    from kerasresnet.fit.callbacks import AveragedWeights, ParameterBudget, RunWriter, StopOnNaN
+    from kerasresnet.fit.callbacks import (
+        ParameterBudget,
+        RunWriter,
+        StopOnNaN,
+        TimeLeft,
+        WeightAverage,
+    )
+    from kerasresnet.network.resolution import spans
 
-    classes = recipe.spec.classes
-    model, augment = network, build_augmentation(recipe.augment, num_classes=classes)
-    if augment and recipe.augment_on == "device":
-        model, augment = AugmentedModel(network, augment, seed), None
+    on_device = recipe.augment_on == "device" and _augmentation(recipe, recipe.sizes[0])
+    model = AugmentedModel(network, on_device, seed) if on_device else network
     compile_model(model, recipe, len(train[0]))
-    first_epoch = _restore(model, run)
+    averaged = bool(recipe.ema or recipe.lookahead)
+    first_epoch = _restore(model, run, kept if averaged else None)
     if first_epoch >= last:
         return
-    averages = AveragedWeights() if recipe.ema else None
+    steps = steps_per_epoch(len(train[0]), recipe.batch_size)
     callbacks = [ParameterBudget(recipe.max_params), StopOnNaN()]
-    callbacks += [averages] if averages else []
-    callbacks += [RunWriter(run, network, kept, keep=recipe.keep, averages=averages)]
-    batches, val_batches = _batches(train, val, recipe, augment, seed, first_epoch, last)
-    model.fit(
-        batches,
-        steps_per_epoch=steps_per_epoch(len(train[0]), recipe.batch_size),
-        initial_epoch=first_epoch,
-        epochs=last,
-        validation_data=val_batches,
-        validation_batch_size=VAL_BATCH,
-        shuffle=False,  # the data is shuffled already, by seed and epoch
-        callbacks=[*callbacks, *extra],
-        verbose=1 if sys.stdout.isatty() else 2,  # a bar for people, a line an epoch for logs
-    )
+    if averaged:
+        total, rule = steps * recipe.epochs, {"ema": recipe.ema, "lookahead": recipe.lookahead}
+        callbacks += [WeightAverage(network, kept, total_steps=total, **rule)]
+    callbacks += [RunWriter(run, network, kept, keep=recipe.keep, averaged=averaged)]
+    pflop = recipe.pflop_by_epoch(len(train[0]))
+    callbacks += [TimeLeft(sum(pflop[first_epoch:last]), pflop[first_epoch] / steps)]
+    for size, first, end in spans(recipe.sizes, first_epoch, last):
+        augment = _augmentation(recipe, size)
+        if on_device:
+            model.augmentation, augment = augment, None
+        # One graph for each size: a graph for all of them would know none.
+        model.make_train_function(force=True)
+        batches, val_batches = _batches(train, val, recipe, augment, seed, first, end)
+        model.fit(
+            batches,
+            steps_per_epoch=steps,
+            initial_epoch=first,
+            epochs=end,
+            validation_data=val_batches,
+            validation_batch_size=VAL_BATCH,
+            shuffle=False,  # the data is shuffled already, by seed and epoch
+            callbacks=[*callbacks, *extra],
+            verbose=1 if sys.stdout.isatty() else 2,  # a bar for people, a line an epoch for logs
+        )
+
+
+def _augmentation(recipe: Recipe, size: int) -> Augmentation | None:
+    """What the recipe does to a training batch whose images are to be of `size` x `size`."""
+    from kerasresnet.augment import build_augmentation
+
+    resized = None if size == recipe.spec.input_shape[0] else size
+    return build_augmentation(recipe.augment, num_classes=recipe.spec.classes, size=resized)
 
 
 def _batches(train, val, recipe: Recipe, augment, seed, first_epoch, last) -> tuple[Any, Any]:
@@ -167,8 +198,11 @@ def _batches(train, val, recipe: Recipe, augment, seed, first_epoch, last) -> tu
     return ArrayBatches(*train, **settings), (val[0], targets) if len(val[0]) else None
 
 
-def _restore(model: keras.Model, run: Run) -> int:
-    """Load the run's newest state into the compiled model; returns the epochs behind it."""
+def _restore(model: keras.Model, run: Run, average: keras.Model | None) -> int:
+    """Load the run's newest state into the compiled model; returns the epochs behind it.
+
+    `average` is the model that holds the averaged weights, where the recipe averages.
+    """
     state = run.last_state()
     if state is None:
         return 0
@@ -176,4 +210,6 @@ def _restore(model: keras.Model, run: Run) -> int:
     # The optimizer's variables must exist before its weights load, or they stay untouched.
     model.optimizer.build(model.trainable_variables)
     model.load_weights(path)
+    if average is not None:
+        average.load_weights(run.average_of(path))
     return epoch

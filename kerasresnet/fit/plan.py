@@ -56,6 +56,7 @@ def print_plan(run: Run, recipe: Recipe, data: ImageData, options: FitOptions) -
         "parameters": f"{facts['parameters']:,} of {recipe.max_params:,} allowed "
         f"({facts['parameters'] / recipe.max_params:.1%})",
         "MACs": f"{facts['macs'] / 1e6:,.1f} M an image",
+        "cost": f"{sum(recipe.pflop_by_epoch(len(data.x_train) - held_out)):.3g} PFLOP of training",
         "data": f"{data.name}: {len(data.x_train) - held_out:,} to train on, {held_out:,} to "
         f"validate, {len(data.x_test):,} to test; {data.source}",
         "recipe": f"{recipe.name}: {recipe.epochs} epochs of batches of {recipe.batch_size}"
@@ -63,6 +64,7 @@ def print_plan(run: Run, recipe: Recipe, data: ImageData, options: FitOptions) -
         "optimizer": f"{recipe.optimizer}, learning rate {recipe.learning_rate:g} "
         f"({recipe.schedule}), weight decay {recipe.weight_decay:g} ({recipe.decay})",
         "augmentation": ", ".join(recipe.augment) or "none",
+        "resolution": recipe.resolution or f"{recipe.sizes[0]}, always",
         "device": describe_device(),
         "precision": resolve_precision(recipe.precision),
         "seed": str(facts["seed"]),

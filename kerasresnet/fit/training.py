@@ -46,6 +46,7 @@ def train_run(run: Run, recipe: Recipe, data: ImageData, *, seed: int = 0) -> di
         "images": {"train": len(train[0]), "val": len(val[0]), "test": len(data.x_test)},
         "epochs": run.metrics,
         "train_seconds": round(sum(row["seconds"] for row in run.metrics), 1),
+        "pflop": round(sum(recipe.pflop_by_epoch(len(train[0]))), 5),
         "test": measure_kept_model(run, data),
     }
     draw_curves(run.metrics, run.path / "curves.png", title=recipe.name)
@@ -61,10 +62,13 @@ def measure_kept_model(run: Run, data: ImageData) -> dict[str, Any]:
     """Metrics of the run's kept model on the test set, in float32 as it will be served."""
     import keras
 
-    from kerasresnet.evaluate.measure import measure
+    from kerasresnet.evaluate.measure import flip_averaged, measure
 
     model = keras.saving.load_model(run.model_path, compile=False)
-    return measure(model.predict_on_batch, data.x_test, data.y_test, data.labels)
+    truth = data.x_test, data.y_test, data.labels
+    flipped = measure(flip_averaged(model.predict_on_batch), *truth)
+    averaged = {name: flipped[name] for name in ("accuracy", "loss")}
+    return {**measure(model.predict_on_batch, *truth), "tta": {"flip": averaged}}
 
 
 def start(options: FitOptions) -> tuple[Run, Recipe, ImageData, int]:
@@ -128,7 +132,8 @@ def fit_command(options: FitOptions) -> None:
         raise
     test = results["test"]
     print(
-        f"test accuracy {test['accuracy']:.2%}, loss {test['loss']:.4f}, "
+        f"test accuracy {test['accuracy']:.2%}, loss {test['loss']:.4f}, with the mirror image "
+        f"{test['tta']['flip']['accuracy']:.2%}, "
         f"trained in {results['train_seconds'] / 60:.1f} min: {run.results_path}"
     )
     if options.export and keras.backend.backend() != "tensorflow":

@@ -8,6 +8,8 @@ with epsilon 1e-5 and a moving average that keeps 0.9 of the past. Blocks are th
 
 from __future__ import annotations
 
+import functools
+
 import keras
 from keras import layers
 
@@ -15,6 +17,7 @@ from kerasresnet.network.spec import Block
 
 BN_MOMENTUM = 0.9  # PyTorch's momentum 0.1
 BN_EPSILON = 1e-5
+WHITENING = "stem_conv"  # the name of the layer, in whitening stems too
 
 
 def conv_bn(
@@ -25,11 +28,15 @@ def conv_bn(
     name: str,
     index: str = "",
     stride: int = 1,
+    pool: int = 1,
     activation: bool = True,
+    momentum: float = BN_MOMENTUM,
 ) -> keras.KerasTensor:
     """Convolution, batch norm and (unless told) ReLU: [N, H, W, C] → [N, ⌈H/s⌉, ⌈W/s⌉, channels].
 
-    Layers are named `{name}_conv{index}`, `{name}_bn{index}`, `{name}_relu{index}`.
+    With a `pool` above 1, windows of it are max-pooled between convolution and batch norm.
+    Layers are named `{name}_conv{index}`, `{name}_pool{index}`, `{name}_bn{index}`,
+    `{name}_relu{index}`.
     """
     padding = "same"
     if stride > 1 and kernel > 1:
@@ -45,37 +52,70 @@ def conv_bn(
         kernel_initializer="he_normal",
         name=f"{name}_conv{index}",
     )(x)
-    x = layers.BatchNormalization(
-        momentum=BN_MOMENTUM, epsilon=BN_EPSILON, name=f"{name}_bn{index}"
-    )(x)
+    if pool > 1:
+        x = layers.MaxPooling2D(pool, name=f"{name}_pool{index}")(x)
+    x = layers.BatchNormalization(momentum=momentum, epsilon=BN_EPSILON, name=f"{name}_bn{index}")(
+        x
+    )
     return layers.ReLU(name=f"{name}_relu{index}")(x) if activation else x
 
 
-def _shortcut(x: keras.KerasTensor, block: Block, name: str) -> keras.KerasTensor:
+def whitening(x: keras.KerasTensor, kernel: int) -> keras.KerasTensor:
+    """A frozen convolution and ReLU: [N, H, W, C] → [N, H-k+1, W-k+1, 2·k²·C].
+
+    Its weights come from training images: see `kerasresnet.network.whiten`.
+    """
+    x = layers.Conv2D(
+        2 * kernel**2 * x.shape[-1], kernel, use_bias=False, trainable=False, name=WHITENING
+    )(x)
+    return layers.ReLU(name="stem_relu")(x)
+
+
+def _shortcut(x: keras.KerasTensor, block: Block, name: str, momentum: float) -> keras.KerasTensor:
     if not block.projects:
         return x
-    kernel, stride = block.shortcut_kernel, block.stride
-    name = f"{name}_shortcut"
-    return conv_bn(x, block.out_channels, kernel, name=name, stride=stride, activation=False)
+    name, stride = f"{name}_shortcut", block.stride
+    if block.pools:
+        x, stride = layers.MaxPooling2D(stride, name=f"{name}_pool")(x), 1
+    return conv_bn(
+        x,
+        block.out_channels,
+        block.shortcut_kernel,
+        name=name,
+        stride=stride,
+        activation=False,
+        momentum=momentum,
+    )
 
 
-def basic_block(x: keras.KerasTensor, block: Block, name: str) -> keras.KerasTensor:
+def basic_block(
+    x: keras.KerasTensor, block: Block, name: str, momentum: float = BN_MOMENTUM
+) -> keras.KerasTensor:
     """ReLU(shortcut(x) + BN(conv(ReLU(BN(conv(x)))))): two k x k convolutions."""
-    k = block.conv_kernel
-    y = conv_bn(x, block.channels, k, name=name, index="1", stride=block.stride)
-    y = conv_bn(y, block.channels, k, name=name, index="2", activation=False)
-    y = layers.Add(name=f"{name}_add")([_shortcut(x, block, name), y])
+    conv = functools.partial(conv_bn, name=name, momentum=momentum)
+    k, stride, pool = block.conv_kernel, *_goes_down(block)
+    y = conv(x, block.channels, k, index="1", stride=stride, pool=pool)
+    y = conv(y, block.channels, k, index="2", activation=False)
+    y = layers.Add(name=f"{name}_add")([_shortcut(x, block, name, momentum), y])
     return layers.ReLU(name=f"{name}_out")(y)
 
 
-def bottleneck_block(x: keras.KerasTensor, block: Block, name: str) -> keras.KerasTensor:
+def bottleneck_block(
+    x: keras.KerasTensor, block: Block, name: str, momentum: float = BN_MOMENTUM
+) -> keras.KerasTensor:
     """1 x 1 down, k x k with the stride, 1 x 1 up to four times the channels; plus shortcut."""
-    y = conv_bn(x, block.channels, 1, name=name, index="1")
-    k, stride = block.conv_kernel, block.stride
-    y = conv_bn(y, block.channels, k, name=name, index="2", stride=stride)
-    y = conv_bn(y, block.out_channels, 1, name=name, index="3", activation=False)
-    y = layers.Add(name=f"{name}_add")([_shortcut(x, block, name), y])
+    conv = functools.partial(conv_bn, name=name, momentum=momentum)
+    k, stride, pool = block.conv_kernel, *_goes_down(block)
+    y = conv(x, block.channels, 1, index="1", pool=pool)
+    y = conv(y, block.channels, k, index="2", stride=stride)
+    y = conv(y, block.out_channels, 1, index="3", activation=False)
+    y = layers.Add(name=f"{name}_add")([_shortcut(x, block, name, momentum), y])
     return layers.ReLU(name=f"{name}_out")(y)
+
+
+def _goes_down(block: Block) -> tuple[int, int]:
+    """(stride of the k x k convolution, window of the max-pool): one of them is 1."""
+    return (1, block.stride) if block.pools else (block.stride, 1)
 
 
 BLOCKS = {"BB": basic_block, "BN": bottleneck_block}

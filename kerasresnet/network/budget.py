@@ -1,8 +1,9 @@
 """What a network costs, counted in closed form before anything is built.
 
 Parameters are the trainable ones: convolution kernels, batch-norm scale and offset, the head's
-weights and bias. Moving statistics do not count. MACs are the multiply-accumulates of one
-forward pass of one image through convolutions and head; everything else is left out, as usual.
+weights and bias; and a whitening stem's kernel, though it is frozen. Moving statistics do not
+count. MACs are the multiply-accumulates of one forward pass of one image through convolutions and
+head; everything else is left out, as usual.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def _convolutions(block: Block) -> list[tuple[int, int, int, tuple[int, int]]]:
     cin, mid, out = block.in_channels, block.channels, block.out_channels
     k, before, after = block.conv_kernel, block.in_size, block.out_size
     if block.block == "BB":
-        found = [(k, cin, mid, after), (k, mid, out, after)]
+        found = [(k, cin, mid, before if block.pools else after), (k, mid, out, after)]
     else:
         found = [(1, cin, mid, before), (k, mid, mid, after), (1, mid, out, after)]
     if block.projects:
@@ -41,16 +42,22 @@ def _macs(block: Block) -> int:
 
 def count_parameters(spec: ResNetSpec) -> int:
     """Trainable parameters: what Keras counts once the network is built, always."""
-    stem = (spec.stem_kernel**2 * spec.input_shape[2] + 2) * spec.stem
     head = (spec.features + 1) * spec.classes
     stacks = sum(_parameters(s.first) + (s.blocks - 1) * _parameters(s.rest) for s in spec.stages)
-    return stem + stacks + head
+    return _stem_cost(spec) * spec.stem + stacks + head
+
+
+def _stem_cost(spec: ResNetSpec) -> int:
+    """Parameters for each channel that the stem puts out: weights, and a batch norm's two."""
+    channels = spec.input_shape[2]
+    return spec.whiten**2 * channels if spec.whiten else spec.stem_kernel**2 * channels + 2
 
 
 def count_macs(spec: ResNetSpec) -> int:
     """Multiply-accumulates of one forward pass of one image."""
-    height, width = spec.stages[0].first.in_size
-    stem = spec.stem_kernel**2 * spec.input_shape[2] * spec.stem * height * width
+    height, width = spec.stem_size
+    kernel = spec.whiten or spec.stem_kernel
+    stem = kernel**2 * spec.input_shape[2] * spec.stem * height * width
     stacks = sum(_macs(s.first) + (s.blocks - 1) * _macs(s.rest) for s in spec.stages)
     return stem + stacks + spec.features * spec.classes
 
@@ -140,12 +147,12 @@ def _counter(spec: ResNetSpec) -> Counter:
         expansion = EXPANSION[stack.block]
         side = stack.shortcut_kernel**2 * expansion
         terms.append((join, square, linear, side, expansion, stage.first.stride))
-    stem_cost = spec.stem_kernel**2 * spec.input_shape[2] + 2
+    stem_cost, whitened = _stem_cost(spec), spec.stem if spec.whiten else None
     classes = spec.classes
     head = spec.features // spec.stacks[-1].out_channels * classes
 
     def count(widths: Sequence[int], stem: int | None) -> int:
-        before = stem or widths[0]
+        before = whitened or stem or widths[0]
         total = stem_cost * before + classes
         for c, (join, square, linear, side, expansion, stride) in zip(widths, terms, strict=True):
             total += (join * before + square * c + linear) * c

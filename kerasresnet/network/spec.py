@@ -6,6 +6,7 @@ The text form reads like the report's Table 1 and needs no quoting in a shell:
     BN3x64-BB2x128s1k5p3                then stride 1, conv kernel 5, projection kernel 3
     stem32k5s2-BB1x64-BN2x100-pool2     a stem of its own, and 2x2 windows in the final pool
     BB1x16-classes100-in28x28x1         100 classes, grey images of 28x28
+    whiten2-BB1x64m-BB1x256m-BB1x256m   a whitening stem, and stacks that go down by max-pool
 
 What equals its default is left out. The blocks are those of He et al., "Deep Residual Learning
 for Image Recognition" (arXiv 1512.03385, figure 5); a BN has its stride on the k x k convolution.
@@ -41,6 +42,11 @@ class StackSpec(Schema):
     `channels` is the width inside a block; a stack puts out `channels * EXPANSION[block]`.
     `stride=None` means 1 in a network's first stack and 2 in every later one. `conv_kernel` is
     that of the k x k convolutions: both of a BB, the middle one of a BN.
+
+    `down` says how the first block goes down by its stride: by that of its k x k convolution and of
+    its projection, or by max-pooling what its first convolution puts out (and what its shortcut
+    takes in), as in K. Jordan's speed runs (arXiv 2404.00498). A stack with "maxpool" has stride 2
+    unless told otherwise, the first one too.
     """
 
     block: Literal["BB", "BN"] = "BB"
@@ -49,14 +55,24 @@ class StackSpec(Schema):
     stride: Stride | None = None
     conv_kernel: Kernel = 3
     shortcut_kernel: Kernel = 1
+    down: Literal["stride", "maxpool"] = "stride"
+
+    @model_validator(mode="after")
+    def _pools_something(self) -> Self:
+        if self.down == "maxpool" and self.stride == 1:
+            raise ValueError(
+                f"a stack of stride 1 does not go down, and {self.to_text()} has max-pool (m) for "
+                "it; leave out one of s1 and m"
+            )
+        return self
 
     @property
     def out_channels(self) -> int:
         return self.channels * EXPANSION[self.block]
 
     def to_text(self) -> str:
-        """`BB2x64`, then stride, conv kernel and projection kernel where they are not default."""
-        return f"{self.block}{self.blocks}x{self.channels}" + "".join(
+        """`BB2x64`, then stride, conv kernel, projection kernel, max-pool where not default."""
+        text = f"{self.block}{self.blocks}x{self.channels}" + "".join(
             letter + str(value)
             for letter, value, default in (
                 ("s", self.stride, None),
@@ -65,6 +81,7 @@ class StackSpec(Schema):
             )
             if value != default
         )
+        return text + ("m" if self.down == "maxpool" else "")
 
 
 class Block(NamedTuple):
@@ -79,6 +96,7 @@ class Block(NamedTuple):
     shortcut_kernel: int
     in_size: tuple[int, int]  # height, width
     out_size: tuple[int, int]
+    pools: bool = False  # whether it goes down by max-pool, not by stride
 
     @property
     def projects(self) -> bool:
@@ -97,7 +115,10 @@ class Stage(NamedTuple):
 class ResNetSpec(Schema):
     """A whole network: stem, stacks, average pool, head.
 
-    `stem_channels=None` means the channels of the first stack. `pool` is "global", or k for
+    `stem_channels=None` means the channels of the first stack. `whiten=k` is another stem: a frozen
+    k x k convolution with the eigenvectors of k x k patches of training images, scaled to unit
+    variance, and their negatives, 2 k^2 channels a channel in (arXiv 2404.00498, section 3.2), with
+    no padding. `pool` is "global", or k for
     k x k windows that the head sees one by one. `input_shape` is (height, width, channels) of
     the uint8 images. Raises `UsageError` for what cannot be built, such as a stack that would
     pool below 1 x 1.
@@ -107,6 +128,7 @@ class ResNetSpec(Schema):
     stem_channels: Count | None = None
     stem_kernel: Kernel = 3
     stem_stride: Stride = 1
+    whiten: Annotated[int, Field(ge=1, le=5, strict=True)] | None = None
     pool: Literal["global"] | Count = "global"
     classes: Annotated[int, Field(ge=2, le=65_536, strict=True)] = 10
     input_shape: tuple[Count, Count, Count] = (32, 32, 3)
@@ -125,6 +147,16 @@ class ResNetSpec(Schema):
 
     @model_validator(mode="after")
     def _fits_its_input(self) -> Self:
+        if self.whiten and (self.stem_channels, self.stem_kernel, self.stem_stride) != (None, 3, 1):
+            raise ValueError(
+                f"a whitening stem of kernel {self.whiten} has {self.stem} channels and stride 1, "
+                "and a stem of its own was given too; leave out one of whiten and stem"
+            )
+        if self.whiten and self.whiten > min(self.input_shape[:2]):
+            raise ValueError(
+                f"whitening patches of {self.whiten}x{self.whiten} are larger than the input of "
+                f"{self.input_shape[0]}x{self.input_shape[1]}; use a smaller kernel"
+            )
         if self.stem_stride > min(self.input_shape[:2]):
             raise ValueError(
                 f"stem stride {self.stem_stride} is larger than the input of "
@@ -133,10 +165,11 @@ class ResNetSpec(Schema):
         for i, stage in enumerate(self.stages):
             height, width = stage.first.in_size
             if stage.first.stride > min(height, width):
+                flat = self.stacks[i].replace(stride=1, down="stride")
                 raise ValueError(
                     f"stack {i} ({self.stacks[i].to_text()}) would pool below 1x1: it has stride "
                     f"{stage.first.stride}, and {height}x{width} is left of the input; use fewer "
-                    f"stacks, or give it stride 1 ({self.stacks[i].replace(stride=1).to_text()})"
+                    f"stacks, or give it stride 1 ({flat.to_text()})"
                 )
         height, width = self.final_size
         if self.pool != "global" and self.pool > min(height, width):
@@ -149,19 +182,32 @@ class ResNetSpec(Schema):
     @property
     def stem(self) -> int:
         """Channels that the stem puts out."""
+        if self.whiten:
+            return 2 * self.whiten**2 * self.input_shape[2]
         return self.stem_channels or self.stacks[0].channels
+
+    @property
+    def stem_size(self) -> tuple[int, int]:
+        """Height and width of what the stem puts out."""
+        height, width, _ = self.input_shape
+        if self.whiten:
+            return height - self.whiten + 1, width - self.whiten + 1
+        return -(-height // self.stem_stride), -(-width // self.stem_stride)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The stacks in order, with channels, strides and sizes resolved."""
-        # An odd kernel k with k // 2 zeros on every side leaves ceil(n / stride).
-        size = tuple(-(-n // self.stem_stride) for n in self.input_shape[:2])
+        size = self.stem_size
         channels, stages = self.stem, []
         for i, stack in enumerate(self.stacks):
-            stride = stack.stride or (1 if i == 0 else 2)
-            out, width = tuple(-(-n // stride) for n in size), stack.out_channels
-            kernels = stack.conv_kernel, stack.shortcut_kernel
-            first = Block(stack.block, channels, stack.channels, width, stride, *kernels, size, out)
+            pools = stack.down == "maxpool"
+            stride = stack.stride or (1 if i == 0 and not pools else 2)
+            # An odd kernel k with k // 2 zeros on every side leaves ceil(n / stride); a pool of
+            # whole windows leaves floor(n / stride).
+            out = tuple(n // stride if pools else -(-n // stride) for n in size)
+            width, kernels = stack.out_channels, (stack.conv_kernel, stack.shortcut_kernel)
+            shape = (channels, stack.channels, width, stride, *kernels, size, out)
+            first = Block(stack.block, *shape, pools=pools)
             rest = Block(stack.block, width, stack.channels, width, 1, *kernels, out, out)
             stages.append(Stage(first, rest, stack.blocks))
             size, channels = out, width
@@ -191,7 +237,8 @@ class ResNetSpec(Schema):
             + (f"k{self.stem_kernel}" if self.stem_kernel != 3 else "")
             + (f"s{self.stem_stride}" if self.stem_stride != 1 else "")
         )
-        parts = [f"stem{stem}"] if stem else []
+        parts = [f"whiten{self.whiten}"] if self.whiten else []
+        parts += [f"stem{stem}"] if stem else []
         parts += [stack.to_text() for stack in self.stacks]
         parts += [f"pool{self.pool}"] if self.pool != "global" else []
         parts += [f"classes{self.classes}"] if self.classes != 10 else []
@@ -222,8 +269,9 @@ class ResNetSpec(Schema):
 
 
 _N = r"([0-9]{1,6})"
-_STACK = re.compile(rf"(?!in|pool|stem)([A-Za-z]+){_N}x{_N}(?:s{_N})?(?:k{_N})?(?:p{_N})?")
+_STACK = re.compile(rf"(?!in|pool|stem)([A-Za-z]+){_N}x{_N}(?:s{_N})?(?:k{_N})?(?:p{_N})?(m)?")
 _STEM = re.compile(rf"stem{_N}?(?:k{_N})?(?:s{_N})?")
+_WHITEN = re.compile(rf"whiten{_N}")
 _POOL = re.compile(rf"pool{_N}")
 _CLASSES = re.compile(rf"classes{_N}")
 _INPUT = re.compile(rf"in{_N}x{_N}x{_N}")
@@ -244,6 +292,8 @@ def _parse_part(part: str, text: str, fields: dict[str, Any]) -> None:
         channels, kernel, stride = numbers(match)
         kernel, stride = 3 if kernel is None else kernel, 1 if stride is None else stride
         put(stem_channels=channels, stem_kernel=kernel, stem_stride=stride)
+    elif match := _WHITEN.fullmatch(part):
+        put(whiten=int(match[1]))
     elif match := _POOL.fullmatch(part):
         put(pool=int(match[1]))
     elif match := _CLASSES.fullmatch(part):
@@ -252,19 +302,22 @@ def _parse_part(part: str, text: str, fields: dict[str, Any]) -> None:
         put(input_shape=tuple(numbers(match)))
     elif match := _STACK.fullmatch(part):
         names = ("blocks", "channels", "stride", "conv_kernel", "shortcut_kernel")
-        values = [int(n) if n is not None else None for n in match.groups()[1:]]
+        values = [int(n) if n is not None else None for n in match.groups()[1:-1]]
         stack = {name: v for name, v in zip(names, values, strict=True) if v is not None}
         if match[1] not in EXPANSION:
             raise UsageError(
                 f"spec {text!r}: unknown block type {match[1]!r} in {part!r}; "
                 "known are BB (basic) and BN (bottleneck)"
             )
+        if match[match.lastindex] == "m":
+            stack["down"] = "maxpool"
         fields["stacks"].append(StackSpec(block=match[1], **stack))
     else:
         raise UsageError(
             f"spec {text!r}: cannot read {part!r}; write stacks as BB2x64 or BN3x128s1k5p3 "
-            "(blocks x channels, stride, conv kernel, projection kernel) joined by '-', with "
-            f"stem32k3s1, pool4, classes10, in32x32x3 where wanted, or one of {_span(NAMED_SPECS)}"
+            "(blocks x channels, stride, conv kernel, projection kernel; then m to go down by "
+            "max-pool) joined by '-', with stem32k3s1 or whiten2, pool4, classes10, in32x32x3 "
+            f"where wanted, or one of {_span(NAMED_SPECS)}"
         )
 
 

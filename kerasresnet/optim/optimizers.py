@@ -46,7 +46,7 @@ def build_optimizer(
     weight_decay: float = 0.0,
     decay: str | None = None,
     decay_norm_and_bias: bool = False,
-    ema_momentum: float | None = None,
+    norm_rate: float | None = None,
     clipnorm: float | None = None,
     momentum_schedule: LearningRateSchedule | None = None,
 ) -> keras.optimizers.Optimizer:
@@ -61,8 +61,9 @@ def build_optimizer(
     1711.05101). With no `decay` said, the AdamWs are decoupled and the others coupled. Variables
     called gamma, beta or bias decay only with `decay_norm_and_bias`.
 
-    `ema_momentum`, in [0, 1), keeps an exponential moving average of the trainable variables, which
-    `fit` writes into them at its end. `clipnorm` is the longest gradient of a single variable.
+    `norm_rate` is the learning rate of variables called gamma, beta or bias in units of the others'
+    (None: 1); with convmuon that of all but convolution kernels (None: 8). `clipnorm` is the
+    longest gradient of a single variable.
 
     Raises `UsageError` for an unknown name or a value out of its range.
     """
@@ -78,15 +79,15 @@ def build_optimizer(
         learning_rate = float(learning_rate)
     _require(0 <= momentum < 1, "momentum", momentum, "in [0, 1)")
     _require(weight_decay >= 0, "weight_decay", weight_decay, "at least 0")
-    _require(0 <= (ema_momentum or 0) < 1, "ema_momentum", ema_momentum, "in [0, 1)")
+    _require(norm_rate is None or norm_rate > 0, "norm_rate", norm_rate, "above 0")
     _require(clipnorm is None or clipnorm > 0, "clipnorm", clipnorm, "above 0")
     settings: dict[str, Any] = dict.fromkeys(momenta, momentum)
     if nesterov:
         can = "nesterov" in known and momentum > 0
         _require(can, "nesterov", True, f"for SGD with momentum, not for {name} with {momentum}")
         settings["nesterov"] = True
-    if ema_momentum is not None:
-        settings |= {"use_ema": True, "ema_momentum": ema_momentum}
+    if norm_rate is not None:
+        settings["sgd_ratio" if "sgd_ratio" in known else "norm_rate"] = norm_rate
     if decay is None:
         decay = "decoupled" if name.endswith("adamw") else "coupled"
     return optimizer_class(
@@ -119,10 +120,12 @@ class _RecipeRules:
         *args: Any,
         decay: str = "coupled",
         decay_norm_and_bias: bool = False,
+        norm_rate: float = 1.0,
         momentum_schedule: LearningRateSchedule | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(*args, **settings)
+        self.norm_rate = norm_rate
         if decay not in DECAYS:
             raise UsageError(unknown("decay", decay, DECAYS))
         self.decay = decay
@@ -131,11 +134,10 @@ class _RecipeRules:
 
     def build(self, variables: list[keras.Variable]) -> None:
         # By exact name: Keras' own exclusion also matches parts of a name.
-        self._decayed = frozenset(
-            index
-            for index, variable in enumerate(variables)
-            if self.decay_norm_and_bias or variable.name not in NORM_AND_BIAS
-        )
+        named = {i for i, variable in enumerate(variables) if variable.name in NORM_AND_BIAS}
+        everything = set(range(len(variables)))
+        self._decayed = everything if self.decay_norm_and_bias else everything - named
+        self._norm_and_bias = named
         super().build(variables)
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
@@ -155,7 +157,10 @@ class _RecipeRules:
         """Nothing: `update_step` decays instead, by one rule and with one learning rate a step."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        if self.weight_decay and self._get_variable_index(variable) in self._decayed:
+        index = self._get_variable_index(variable)
+        if self.norm_rate != 1 and index in self._norm_and_bias:
+            learning_rate = self.norm_rate * learning_rate
+        if self.weight_decay and index in self._decayed:
             pull = self.weight_decay * ops.convert_to_tensor(variable)
             if self.decay == "coupled":
                 gradient = ops.cast(gradient, variable.dtype) + pull
@@ -168,6 +173,7 @@ class _RecipeRules:
         return super().get_config() | {
             "decay": self.decay,
             "decay_norm_and_bias": self.decay_norm_and_bias,
+            "norm_rate": self.norm_rate,
             "momentum_schedule": schedule and keras.saving.serialize_keras_object(schedule),
         }
 

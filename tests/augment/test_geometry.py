@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from kerasresnet.augment import geometry
 
@@ -114,3 +115,12 @@ def test_cutout_zeroes_one_square_cut_at_the_edges_and_nothing_else():
 def test_an_odd_cutout_is_centred():
     gone = geometry.random_cutout(np.full((500, 9, 9, 1), 5, np.uint8), 3, [1, 5]).numpy() == 0
     assert set(gone.sum(axis=(1, 2, 3))) == {4, 6, 9}  # corner, edge, middle
+
+
+@pytest.mark.parametrize(("old", "new"), [(32, 24), (32, 20), (28, 32), (9, 4), (8, 8)])
+def test_resize_gives_pils_bilinear_to_a_level(old, new):
+    from kerasresnet.augment.geometry import resize
+
+    images = np.random.default_rng(0).integers(0, 256, (5, old, old, 3), dtype=np.uint8)
+    expected = [np.asarray(Image.fromarray(i).resize((new, new), Image.BILINEAR)) for i in images]
+    assert np.abs(np.asarray(resize(images, new)).astype(int) - np.stack(expected)).max() <= 1

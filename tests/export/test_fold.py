@@ -32,7 +32,10 @@ def norms(model):
 
 @pytest.mark.parametrize(
     "text",
-    ["BB2x8-BB1x6", "BN2x4-BN1x6", "stem8k5s2-BN2x6k5p3-BB1x8s1-pool2", "BB1x8s2k1p3-in28x28x1"],
+    [
+        *("BB2x8-BB1x6", "BN2x4-BN1x6", "stem8k5s2-BN2x6k5p3-BB1x8s1-pool2"),
+        *("BB1x8s2k1p3-in28x28x1", "whiten2-BB2x8m-BN1x4m"),
+    ],
 )
 def test_logits_are_equal(text, tmp_path):
     model = trained_looking(build_model(ResNetSpec.from_text(text)))
@@ -43,6 +46,16 @@ def test_logits_are_equal(text, tmp_path):
         folded = fold_batch_norm(source)
         assert norms(source) and not norms(folded)
         np.testing.assert_allclose(folded(images), expected, atol=1e-4)
+
+
+def test_before_a_max_pool_only_scales_that_keep_the_order_are_folded():
+    model = trained_looking(build_model(ResNetSpec.from_text("whiten2-BB1x4m")))
+    turned = model.get_layer("stack0_block0_bn1")
+    turned.gamma.assign(-turned.gamma)
+    images = np.random.default_rng(1).integers(0, 256, (5, 32, 32, 3), np.uint8)
+    folded = fold_batch_norm(model)
+    assert [layer.name for layer in norms(folded)] == ["stack0_block0_bn1"]
+    np.testing.assert_allclose(folded(images), model(images, training=False), atol=1e-4)
 
 
 def test_a_convolution_that_others_use_too_keeps_its_batch_norm():

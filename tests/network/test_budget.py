@@ -27,7 +27,8 @@ ROW_6 = ResNetSpec.named("table1-06")
 
 
 def keras_parameters(model):
-    return sum(math.prod(variable.shape) for variable in model.trainable_variables)
+    counted = (v for v in model.variables if v.trainable or v.name == "kernel")  # frozen ones too
+    return sum(math.prod(variable.shape) for variable in counted)
 
 
 def keras_macs(model):
@@ -43,6 +44,7 @@ def keras_macs(model):
 @given(specs(stacks=3, blocks=2, channels=6, kernel=7, size=14, classes=5))
 @example(ResNetSpec.from_text("BB2x6k5p3-BN2x4k7p5-in13x9x2"))
 @example(ResNetSpec.from_text("stem5k7s2-BN2x3s3p7-BB1x12s1-pool2-in14x14x1"))
+@example(ResNetSpec.from_text("whiten2-BB2x6m-BN2x3s3p3m-in15x14x1"))
 def test_the_closed_forms_equal_what_keras_builds(spec):
     model = build_model(spec)
     assert count_parameters(spec) == keras_parameters(model)

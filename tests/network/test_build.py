@@ -157,6 +157,61 @@ def test_any_odd_kernel_works_with_any_stride(block, kernels, size, half, sixth)
     assert np.isfinite(outputs(model, random_images(2, spec))).all()
 
 
+def test_a_max_pool_stack_goes_down_after_its_first_convolution_and_in_its_shortcut():
+    model = build_model(ResNetSpec.from_text("BB1x4m-BN1x2s3m-in13x14x3"))
+    for stack, before, after in ((0, (13, 14), (6, 7)), (1, (6, 7), (2, 2))):
+        name = f"stack{stack}_block0"
+        assert model.get_layer(f"{name}_conv1").output.shape[1:3] == before
+        assert model.get_layer(f"{name}_pool1").output.shape[1:3] == after
+        assert model.get_layer(f"{name}_shortcut_pool").output.shape[1:3] == after
+        assert model.get_layer(f"{name}_conv2").output.shape[1:3] == after
+    strides = {x.strides for x in model.layers if isinstance(x, keras.layers.Conv2D)}
+    assert strides == {(1, 1)}
+
+
+def test_a_whitening_stem_is_frozen_and_decorrelates_the_patches_of_its_images(digits):
+    from kerasresnet.network.whiten import set_whitening
+
+    spec = ResNetSpec.from_text("whiten2-BB1x4")
+    model = build_model(spec)
+    set_whitening(model, digits.x_train)
+    stem = model.get_layer("stem_conv")
+    assert not stem.trainable_variables and stem.kernel.shape == (2, 2, 3, 24)
+    layer = keras.Model(model.input, stem.output)
+    found = outputs(layer, digits.x_train).reshape(-1, 24).astype("float64")
+    np.testing.assert_allclose(found[:, 12:], -found[:, :12], atol=1e-5)
+    moments = found[:, :12].T @ found[:, :12] / len(found)
+    off_diagonal = moments - np.diag(np.diag(moments))
+    assert np.abs(off_diagonal).max() < 1e-3
+    # Directions with signal have unit variance; the digits hold fewer than twelve of them.
+    assert np.diag(moments)[0] == pytest.approx(1, abs=1e-2)
+    assert (np.diag(moments) < 1.01).all()
+
+
+@pytest.mark.parametrize("images", [np.zeros((0, 8, 8, 3), "uint8"), np.zeros((2, 8, 8), "uint8")])
+def test_whitening_without_images_of_its_channels_is_told(images):
+    from kerasresnet.errors import UsageError
+    from kerasresnet.network.whiten import set_whitening
+
+    with pytest.raises(UsageError, match="whitening needs training images of 3 channels"):
+        set_whitening(build_model(ResNetSpec.from_text("whiten2-BB1x4")), images)
+
+
+def test_any_size_takes_images_of_every_size_with_the_same_weights():
+    spec = ResNetSpec.from_text("whiten2-BB1x4m-BN1x2-in16x16x3")
+    model, free = build_model(spec), build_model(spec, any_size=True)
+    free.set_weights(model.get_weights())
+    images = random_images(2, spec)
+    np.testing.assert_allclose(outputs(free, images), outputs(model, images), atol=1e-6)
+    assert outputs(free, images[:, :12, :12]).shape == (2, 10)
+
+
+def test_batch_norms_take_another_momentum():
+    model = build_model(ResNetSpec.from_text("BB1x4-BN1x2"), norm_momentum=0.6)
+    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert {norm.momentum for norm in norms} == {0.6}
+
+
 PLAIN_KERAS = """
 import sys
 sys.modules["kerasresnet"] = None  # importing it fails

@@ -35,6 +35,7 @@ def test_every_spec_round_trips_through_json(spec):
         "stem32k5s2-BB1x64-BN2x100-pool2",
         "BB1x16-classes100-in28x28x1",
         "stemk5-BB1x16s2p3",
+        "whiten2-BB1x64m-BB1x256s3k5p3m",
     ],
 )
 def test_the_text_form_leaves_out_what_equals_its_default(text):
@@ -57,6 +58,13 @@ def test_the_parts_of_the_text_form_mean_what_the_module_says():
         classes=100,
         input_shape=(30, 28, 1),
     )
+
+
+def test_a_whitening_stem_has_both_signs_of_every_direction_and_max_pool_stacks_go_down():
+    spec = ResNetSpec.from_text("whiten3-BB1x64m-BN1x8s3m-in32x31x1")
+    assert (spec.whiten, spec.stem, spec.stem_size) == (3, 18, (30, 29))
+    assert [stage.first.out_size for stage in spec.stages] == [(15, 14), (5, 4)]
+    assert [stack.down for stack in spec.stacks] == ["maxpool", "maxpool"]
 
 
 @pytest.mark.parametrize("name", TABLE1)
@@ -150,6 +158,11 @@ BAD_TEXTS = {
     "pool4": "stacks: tuple should have at least 1 item",
     "": "cannot read ''",
     "BB2x64--BB2x64": "cannot read ''",
+    "whiten2-stem8-BB1x4": "leave out one of whiten and stem",
+    "whiten0-BB1x4": "whiten: input should be greater than or equal to 1, received 0",
+    "whiten3-BB1x4-in2x32x3": "whitening patches of 3x3 are larger than the input of 2x32",
+    "BB1x4s1m": "leave out one of s1 and m",
+    "BB1x4m-BB1x4s4m-in7x9x3": "it has stride 4, and 3x4 is left of the input",
     "table1-13": "or one of table1-01 … table1-12",
     "resnet18": "cannot read 'resnet18'",
 }

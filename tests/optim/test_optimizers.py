@@ -238,7 +238,7 @@ def test_a_restored_optimizer_continues_as_if_never_stopped(name):
             decay="decoupled",
             decay_norm_and_bias=True,
             momentum_schedule=momentum_cycle(),
-            ema_momentum=0.9,
+            norm_rate=2.0,
             clipnorm=1.0,
         )
 
@@ -281,14 +281,22 @@ def test_mixed_precision_updates_float32_weights_by_the_same_rule(dtype):
     np.testing.assert_allclose(kernel, expected[-1], rtol=2e-5, atol=2e-6)
 
 
-def test_the_average_is_written_into_the_weights_when_fit_ends():
-    optimizer = build_optimizer("sgd", 0.1, ema_momentum=0.8)
-    kernel, _ = fit(compiled_model(optimizer))
-    path = reference(sgd, [0.1] * STEPS, [0.9] * STEPS)
-    average = path[0]
-    for weights in path[1:]:
-        average = 0.8 * average + 0.2 * weights
-    np.testing.assert_allclose(kernel, average, rtol=1e-5)
+@pytest.mark.parametrize("name", ["sgd", "adam", "convmuon"])
+def test_norm_rate_moves_norms_and_biases_faster_and_kernels_as_before(name):
+    def moved(variable_name, norm_rate):
+        variable = keras.Variable(np.ones((1, 1, 2, 2), "float32"), name=variable_name)
+        if variable_name != "kernel":
+            variable = keras.Variable(np.ones(4, "float32"), name=variable_name)
+        optimizer = build_optimizer(name, 0.01, norm_rate=norm_rate)
+        optimizer.build([variable])
+        gradient = np.arange(1, 5, dtype="float32").reshape(variable.shape)
+        optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])
+        return np.array(variable) - 1
+
+    plain = 8 if name == "convmuon" else 1
+    np.testing.assert_array_equal(moved("kernel", 4.0), moved("kernel", None))
+    for other in ("gamma", "beta", "bias"):
+        np.testing.assert_allclose(moved(other, 4.0 * plain), 4 * moved(other, None), rtol=1e-3)
 
 
 def test_every_optimizer_of_keras_has_a_name():
@@ -310,7 +318,7 @@ def test_an_unknown_name_gets_the_nearest_known_one():
         ("sgd", {"momentum": 1.0}, "momentum"),
         ("sgd", {"weight_decay": -1e-4}, "weight_decay"),
         ("sgd", {"decay": "couple"}, "did you mean 'coupled'"),
-        ("sgd", {"ema_momentum": 1.0}, "ema_momentum"),
+        ("sgd", {"norm_rate": 0.0}, "norm_rate"),
         ("sgd", {"clipnorm": 0.0}, "clipnorm"),
         ("sgd", {"momentum": 0.0, "nesterov": True}, "nesterov"),
         ("adam", {"nesterov": True}, "nesterov"),
