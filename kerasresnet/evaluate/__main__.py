@@ -16,7 +16,7 @@ import tyro
 
 from kerasresnet.command import parse
 from kerasresnet.errors import UsageError, exit_on_error
-from kerasresnet.evaluate.measure import measure
+from kerasresnet.evaluate.measure import measure, measure_with_tta
 from kerasresnet.load.predictor import load_predictor
 from kerasresnet.load.runtimes import newest_version, read_card
 from kerasresnet.machine import quiet_tensorflow
@@ -36,6 +36,8 @@ class EvaluateOptions:
     """The data set (default: what the model was trained on, as far as it says; else cifar10)."""
     data_dir: Path | None = None
     """Where TFDS keeps data sets (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)."""
+    tta: Literal["none", "flip"] = "none"
+    """flip: measure the mean over every image and its mirror image beside the plain network."""
     json: bool = False
     """Print JSON instead of a table."""
     verbose: bool = False
@@ -60,7 +62,8 @@ def evaluate_path(options: EvaluateOptions) -> dict[str, Any]:
             f"{options.path} tells {', '.join(sorted(strange))} apart, which {data.name} does not "
             "have; choose another --data"
         )
-    metrics = measure(predictor, data.x_test, data.y_test, data.labels)
+    measured = measure_with_tta if options.tta == "flip" else measure
+    metrics = measured(predictor, data.x_test, data.y_test, data.labels)
     return {"path": str(options.path), "data": data.name, "source": data.source, **metrics}
 
 
@@ -86,6 +89,8 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         table.add_row(name, f"{accuracy:.2%}")
     table.add_section()
     table.add_row(f"all {metrics['images']:,}", f"{metrics['accuracy']:.2%}")
+    for name, averaged in metrics.get("tta", {}).items():
+        table.add_row(f"with --tta {name}", f"{averaged['accuracy']:.2%}")
     console = Console()
     console.print(table)
     console.print(f"loss {metrics['loss']:.4f}")

@@ -49,11 +49,22 @@ def measure(
     }
 
 
-def flip_averaged(logits_of: Predictor) -> Predictor:
-    """`logits_of`, averaged over every image and its mirror image: test-time augmentation."""
+def with_tta(logits_of: Predictor, tta: str | None) -> Predictor:
+    """`logits_of`, with `tta` "flip" averaged over every image and its mirror image."""
+    if tta is None:
+        return logits_of
 
     def averaged(images: np.ndarray) -> np.ndarray:
         mirrored = np.ascontiguousarray(images[:, :, ::-1])
         return (np.asarray(logits_of(images)) + np.asarray(logits_of(mirrored))) / 2
 
     return averaged
+
+
+def measure_with_tta(
+    logits_of: Predictor, images: np.ndarray, labels: np.ndarray, names: Sequence[str]
+) -> dict[str, Any]:
+    """What `measure` says, and under "tta" accuracy and loss of the mean over mirror images."""
+    flipped = measure(with_tta(logits_of, "flip"), images, labels, names)
+    averaged = {name: flipped[name] for name in ("accuracy", "loss")}
+    return {**measure(logits_of, images, labels, names), "tta": {"flip": averaged}}

@@ -32,6 +32,9 @@ class ExportOptions:
     """saved_model: variables as constants of the graph, which a server runs faster."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """saved_model: bfloat16 computes in it, frozen: for processors that multiply it."""
+    tta: Literal["none", "flip"] = "none"
+    """saved_model: flip answers with the mean over the image and its mirror image: as many
+    parameters, twice the work."""
     measure: bool = False
     """saved_model: measure export and Keras model on the whole test set, for the model card."""
     data_dir: Path | None = None
@@ -49,6 +52,7 @@ def check_options(options: ExportOptions) -> None:
     for flag, given, instead in (
         ("--freeze", options.freeze, "its weights are constants anyway"),
         ("--precision", options.precision != "float32", "its file is in float32 or int8"),
+        ("--tta", options.tta != "none", "its file holds the network alone"),
         ("--measure", options.measure, "python -m kerasresnet.evaluate measures what was written"),
     ):
         if given:
@@ -71,6 +75,7 @@ def export(options: ExportOptions) -> Path:
         version=options.version,
         freeze=options.freeze,
         precision=options.precision,
+        tta=None if options.tta == "none" else options.tta,
         measure_on=data,
     )
 

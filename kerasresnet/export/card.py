@@ -58,6 +58,10 @@ def model_card(
         results = run.results
         card["accuracy"] = {
             "test": results["test"]["accuracy"],
+            "test_with_mirror_image": results["test"]
+            .get("tta", {})
+            .get("flip", {})
+            .get("accuracy"),
             "images": results["images"],
             "how": "the run's kept model in float32 on the whole test set, read once after "
             "training; the epoch was chosen "
@@ -86,9 +90,11 @@ def card_text(card: dict[str, Any]) -> str:
         ]
     if "accuracy" in card:
         found = card["accuracy"]
+        mirrored = found.get("test_with_mirror_image")
+        mirrored = f"; {mirrored:.2%} with the mean over mirror images" if mirrored else ""
         lines += [
             f"- **Accuracy:** {found['test']:.2%} of {found['images']['test']:,} test images of "
-            f"{card['data']} ({found['how']}).",
+            f"{card['data']} ({found['how']}){mirrored}.",
             f"- **Training:** {found['epochs']} epochs on {found['images']['train']:,} images, "
             f"{found['train_seconds'] / 60:.1f} min, seed {card['run']['seed']}, "
             f"{card['run']['device'] or 'device unknown'}.",
@@ -101,6 +107,11 @@ def card_text(card: dict[str, Any]) -> str:
         ]
     if "data" in card:
         lines += [f"- **Data:** {card['data']}. {card['data_licence']}"]
+    if card["export"].get("tta") == "flip":
+        lines += [
+            "- **Test-time augmentation:** every answer is the mean over the image and its mirror "
+            "image, for twice the multiply-accumulates."
+        ]
     settings = ", ".join(f"{name} {value}" for name, value in card["export"].items())
     lines += [
         f"- **Classes:** {', '.join(card['labels'])}.",

@@ -34,6 +34,7 @@ def export_saved_model(
     labels: Sequence[str] | None = None,
     freeze: bool = False,
     precision: Literal["float32", "bfloat16"] = "float32",
+    tta: Literal["flip"] | None = None,
     measure_on: ImageData | None = None,
 ) -> Path:
     """Export a run (or a model of ours) and return the directory of the new version.
@@ -41,7 +42,8 @@ def export_saved_model(
     `name` is the run's own by default, `version` one more than the highest there. `labels` are
     the names of the classes, the run's own by default, else "0", "1", …. Batch norms are folded
     into convolutions; `freeze` writes variables as constants, which a server runs faster, and
-    bfloat16 computes in it. With `measure_on` the model card says what the export and the Keras
+    bfloat16 computes in it. `tta` "flip" answers with the mean over the image and its mirror image,
+    for twice the work. With `measure_on` the model card says what the export and the Keras
     model reach on all of its test images.
 
     Raises `UsageError` for something that cannot be exported or a version that exists,
@@ -57,11 +59,13 @@ def export_saved_model(
     home = Path(export_dir) / name
     refuse_taken(home, version)
     with aside(home) as folder:
-        write_signatures(model, folder, labels, freeze=freeze, precision=precision)
-        _check(model, folder, precision)
+        write_signatures(model, folder, labels, freeze=freeze, precision=precision, tta=tta)
+        _check(model, folder, precision, tta)
         write_warmup(folder, name, model.input_shape[1:])
-        accuracy = measure_export(model, folder, measure_on) if measure_on else None
+        accuracy = measure_export(model, folder, measure_on, tta) if measure_on else None
         settings = {"precision": precision, "frozen": freeze or precision == "bfloat16"}
+        if tta:
+            settings["tta"] = tta
         write_card(model_card(run, labels, settings, accuracy), folder / "assets.extra")
         return publish(folder, home, version)
 
@@ -99,13 +103,15 @@ def resolve(
     return run, model, name or model.name, labels
 
 
-def _check(model: keras.Model, folder: Path, precision: str) -> None:
+def _check(model: keras.Model, folder: Path, precision: str, tta: str | None) -> None:
     """Raises `KerasResNetError` unless the reloaded export equals `model` on random images."""
     import tensorflow as tf
 
+    from kerasresnet.evaluate.measure import with_tta
+
     images = np.random.default_rng(0).integers(0, 256, (8, *model.input_shape[1:]), dtype=np.uint8)
     loaded = tf.saved_model.load(str(folder))
-    expected = tf.nn.softmax(model(images, training=False)).numpy()
+    expected = tf.nn.softmax(with_tta(model.predict_on_batch, tta)(images)).numpy()
     files = [tf.io.encode_png(image) for image in images]
     for served in (
         loaded.signatures["serving_default"](images=tf.constant(images)),
@@ -120,14 +126,16 @@ def _check(model: keras.Model, folder: Path, precision: str) -> None:
             )
 
 
-def measure_export(model: keras.Model, folder: Path, data: ImageData) -> dict[str, Any]:
+def measure_export(
+    model: keras.Model, folder: Path, data: ImageData, tta: str | None
+) -> dict[str, Any]:
     """Accuracy on all test images of `data`, of the SavedModel in `folder` and of `model`."""
-    from kerasresnet.evaluate.measure import measure
+    from kerasresnet.evaluate.measure import measure, with_tta
     from kerasresnet.load.predictor import load_predictor
 
     served, _, _ = load_predictor(folder)
     found = {"data": data.name, "images": len(data.x_test)}
-    for key, predictor in (("export", served), ("keras", model.predict_on_batch)):
+    for key, predictor in (("export", served), ("keras", with_tta(model.predict_on_batch, tta))):
         metrics = measure(predictor, data.x_test, data.y_test, data.labels)
         found[key] = metrics["accuracy"]
     return found

@@ -22,6 +22,7 @@ def write_signatures(
     *,
     freeze: bool = False,
     precision: Literal["float32", "bfloat16"] = "float32",
+    tta: Literal["flip"] | None = None,
 ) -> None:
     """Write `model` (uint8 images [N, H, W, C] → logits) as a SavedModel into `folder`.
 
@@ -33,7 +34,8 @@ def write_signatures(
     - ``logits``: `images` uint8 → `logits` [N, classes], `features` [N, F] (the head's inputs).
 
     Batch norms are folded into convolutions. `freeze` puts variables into the graph as constants,
-    which lets a server's optimizer see them; bfloat16 always does.
+    which lets a server's optimizer see them; bfloat16 always does. With `tta` "flip", logits and
+    features are means over the image and its mirror image, for twice the work.
     """
     shape = tuple(model.input_shape[1:])
     freeze = freeze or precision == "bfloat16"  # else every request would cast the weights anew
@@ -41,6 +43,7 @@ def write_signatures(
     both = keras.Model(network.input, [network.output, network.get_layer("head").input])
     module = tf.Module()
     call = _frozen(both, shape, module) if freeze else _called(both, module)
+    call = _flip_averaged(call) if tta == "flip" else call
     with tempfile.TemporaryDirectory() as aside:
         path = Path(aside, LABELS)
         path.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
@@ -66,6 +69,16 @@ def _frozen(network: keras.Model, shape: tuple[int, ...], module: tf.Module) -> 
     )
     module.network = convert_variables_to_constants_v2(function.get_concrete_function())
     return module.network
+
+
+def _flip_averaged(call: Callable) -> Callable:
+    """`call`, averaged over image and mirror image, both in one batch."""
+
+    def averaged(images: tf.Tensor) -> list[tf.Tensor]:
+        both = call(tf.concat([images, tf.reverse(images, [2])], axis=0))
+        return [tf.add_n(tf.split(found, 2)) / 2 for found in both]
+
+    return averaged
 
 
 def _signatures(call: Callable, shape: tuple[int, ...], labels: Sequence[str]) -> dict:

@@ -59,16 +59,16 @@ def train_run(run: Run, recipe: Recipe, data: ImageData, *, seed: int = 0) -> di
 
 
 def measure_kept_model(run: Run, data: ImageData) -> dict[str, Any]:
-    """Metrics of the run's kept model on the test set, in float32 as it will be served."""
+    """Metrics of the run's kept model on the test set, in float32 as it will be served.
+
+    Those of the plain network, and under "tta" of the mean over image and mirror image.
+    """
     import keras
 
-    from kerasresnet.evaluate.measure import flip_averaged, measure
+    from kerasresnet.evaluate.measure import measure_with_tta
 
     model = keras.saving.load_model(run.model_path, compile=False)
-    truth = data.x_test, data.y_test, data.labels
-    flipped = measure(flip_averaged(model.predict_on_batch), *truth)
-    averaged = {name: flipped[name] for name in ("accuracy", "loss")}
-    return {**measure(model.predict_on_batch, *truth), "tta": {"flip": averaged}}
+    return measure_with_tta(model.predict_on_batch, data.x_test, data.y_test, data.labels)
 
 
 def start(options: FitOptions) -> tuple[Run, Recipe, ImageData, int]:

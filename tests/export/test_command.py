@@ -36,7 +36,14 @@ def test_a_mistake_costs_one_line(finished_run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"freeze": True}, {"precision": "bfloat16"}, {"measure": True}, {"version": 0}]
+    "settings",
+    [
+        {"freeze": True},
+        {"precision": "bfloat16"},
+        {"measure": True},
+        {"tta": "flip"},
+        {"version": 0},
+    ],
 )
 def test_a_flag_that_does_not_fit_is_refused_not_ignored(settings):
     with pytest.raises(UsageError, match=r"is not for --format onnx|received 0"):

@@ -178,6 +178,43 @@ def test_frozen_exports_need_no_variables_and_agree(settings, finished_run, digi
     assert ("precision" in settings) == (float(np.abs(ours - theirs).max()) > 1e-4)
 
 
+@pytest.mark.parametrize("settings", [{}, {"precision": "bfloat16"}])
+def test_with_tta_an_export_answers_with_the_mean_over_mirror_images(
+    settings, finished_run, digits, tmp_path
+):
+    import keras
+    import tensorflow as tf
+
+    path = export_saved_model(finished_run, tmp_path, tta="flip", measure_on=digits, **settings)
+    model = keras.saving.load_model(finished_run.model_path)
+    images = digits.x_test[:50]
+    mean = (model.predict(images, verbose=0) + model.predict(images[:, :, ::-1], verbose=0)) / 2
+    served = tf.saved_model.load(str(path)).signatures
+    atol = 0.05 if settings else 1e-5
+    probabilities = served["serving_default"](images=tf.constant(images))["probabilities"]
+    np.testing.assert_allclose(probabilities, tf.nn.softmax(mean), atol=atol)
+    files = tf.stack([tf.io.encode_png(image) for image in images])
+    probabilities = served["serving_bytes"](image_bytes=files)["probabilities"]
+    np.testing.assert_allclose(probabilities, tf.nn.softmax(mean), atol=atol)
+    card = json.loads((path / "assets.extra" / "model_card.json").read_text())
+    assert card["export"]["tta"] == "flip"
+    expected = finished_run.results["test"]["tta"]["flip"]["accuracy"]
+    assert card["test_accuracy_of_this_export"]["keras"] == expected
+    assert card["accuracy"]["test_with_mirror_image"] == expected
+    assert "twice the multiply" in (path / "assets.extra" / "model_card.md").read_text()
+
+
+def test_evaluate_measures_tta_beside_the_plain_network(finished_run, exported):
+    from kerasresnet.evaluate.__main__ import EvaluateOptions, evaluate_path
+
+    for path in (finished_run.path, exported):
+        metrics = evaluate_path(EvaluateOptions(path, data="digits", tta="flip"))
+        expected = finished_run.results["test"]
+        assert metrics["accuracy"] == pytest.approx(expected["accuracy"], abs=0.003)
+        found, expected = (m["tta"]["flip"]["accuracy"] for m in (metrics, expected))
+        assert found == pytest.approx(expected, abs=0.003)
+
+
 def test_evaluation_agrees_for_run_keras_file_and_saved_model(finished_run, exported):
     from kerasresnet.evaluate.__main__ import EvaluateOptions, evaluate_path
 
