@@ -14,7 +14,8 @@ from kerasresnet.run import read_json
 def results_table(folder: Path) -> str:
     """A Markdown table of the results.json files below `folder`, seeds of one setting together.
 
-    Runs belong together where everything but the seed is equal: recipe, data, device, precision.
+    Runs belong together where recipe, data and precision are equal; minutes are told for each
+    device. Accuracies are those of the plain network, then of the mean over mirror images.
     Raises `UsageError` where there are none.
     """
     files = [read_json(path) for path in folder.rglob("*.json")]
@@ -23,25 +24,26 @@ def results_table(folder: Path) -> str:
         raise UsageError(f"{folder} holds no result files; give a folder with results.json files")
     found.sort(key=lambda results: (_setting(results), results["seed"]))
     lines = [
-        "| recipe | network | parameters | MACs | data: train / val / test | epochs | seeds "
-        "| device | minutes (median) | test accuracy |",
-        "|---|---|---:|---:|---|---:|---|---|---:|---:|",
+        "| recipe | network | parameters | MACs | data: train / val / test | epochs | PFLOP "
+        "| seeds | minutes (median) | test accuracy | with mirror image |",
+        "|---|---|---:|---:|---|---:|---:|---|---|---:|---:|",
     ]
     lines += [_row(list(group)) for _, group in itertools.groupby(found, key=_setting)]
     return "\n".join(lines)
 
 
 def _setting(results: dict[str, Any]) -> tuple[str, ...]:
-    keys = ("name", "data", "device", "precision", "recipe")
-    return tuple(str(results[key]) for key in keys)
+    return tuple(str(results[key]) for key in ("name", "data", "precision", "recipe"))
 
 
 def _row(runs: list[dict[str, Any]]) -> str:
     first = runs[0]
-    accuracies = [100 * run["test"]["accuracy"] for run in runs]
-    spread = f" ± {statistics.stdev(accuracies):.2f}" if len(runs) > 1 else ""
-    minutes = statistics.median(run["train_seconds"] / 60 for run in runs)
     images = first["images"]
+    minutes: dict[str, list[float]] = {}
+    for run in runs:
+        minutes.setdefault(run["device"], []).append(run["train_seconds"] / 60)
+    plain = [run["test"]["accuracy"] for run in runs]
+    mirrored = [run["test"]["tta"]["flip"]["accuracy"] for run in runs if "tta" in run["test"]]
     return " | ".join(
         [
             f"| `{first['name']}`",
@@ -50,12 +52,32 @@ def _row(runs: list[dict[str, Any]]) -> str:
             f"{first['macs'] / 1e6:.1f} M",
             f"{first['data']}: {images['train']:,} / {images['val']:,} / {images['test']:,}",
             str(len(first["epochs"])),
+            f"{_pflop(first):.2g}",
             ", ".join(str(run["seed"]) for run in runs),
-            f"{first['device']}, {first['precision']}",
-            f"{minutes:.1f}",
-            f"**{statistics.mean(accuracies):.2f} %**{spread} |",
+            "; ".join(
+                f"{statistics.median(each):.1f} ({device}, {first['precision']})"
+                for device, each in minutes.items()
+            ),
+            f"**{_mean(plain)}",
+            f"{_mean(mirrored).replace('**', '')} |" if len(mirrored) == len(runs) else "– |",
         ]
     )
+
+
+def _pflop(results: dict[str, Any]) -> float:
+    """What the training cost; results of before it was written down had one size of images."""
+    if "pflop" in results:
+        return results["pflop"]
+    batch = results["recipe"]["batch_size"]
+    seen = results["images"]["train"] // batch * batch * len(results["epochs"])
+    return 6 * results["macs"] * seen / 1e15
+
+
+def _mean(accuracies: list[float]) -> str:
+    """Mean and, of several, standard deviation over seeds, in percent."""
+    percent = [100 * accuracy for accuracy in accuracies]
+    spread = f" ± {statistics.stdev(percent):.2f}" if len(percent) > 1 else ""
+    return f"{statistics.mean(percent):.2f} %**{spread}"
 
 
 def speed_table(path: Path) -> str:

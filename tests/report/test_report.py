@@ -29,13 +29,18 @@ def results_of(finished_run, tmp_path):
 
 def test_seeds_of_one_setting_share_a_row_with_mean_and_deviation(results_of):
     for seed, accuracy in enumerate((0.90, 0.91, 0.92)):
-        folder = results_of(f"{seed}.json", seed=seed, test={"accuracy": accuracy})
-    results_of("other.json", device="another machine", test={"accuracy": 0.5})
+        test = {"accuracy": accuracy, "tta": {"flip": {"accuracy": accuracy + 0.02}}}
+        device, seconds = ("another", 600) if seed == 2 else ("a machine", 60 * (1 + 2 * seed))
+        folder = results_of(
+            f"{seed}.json", seed=seed, test=test, device=device, train_seconds=seconds
+        )
+    results_of("other.json", precision="bfloat16", test={"accuracy": 0.5})
     _, _, *rows = results_table(folder).splitlines()
     assert len(rows) == 2
-    assert "a machine, float32" in rows[0] and "| 0, 1, 2 |" in rows[0]
-    assert rows[0].endswith("| **91.00 %** ± 1.00 |")
-    assert rows[1].endswith("| **50.00 %** |")
+    assert rows[0].endswith("| **50.00 %** | – |")
+    assert "| 0, 1, 2 |" in rows[1]
+    assert "| 2.0 (a machine, float32); 10.0 (another, float32) |" in rows[1]
+    assert rows[1].endswith("| **91.00 %** ± 1.00 | 93.00 % ± 1.00 |")
 
 
 def test_a_folder_without_results_is_refused(tmp_path):
