@@ -224,24 +224,24 @@ def waiting_share(images: np.ndarray, labels: np.ndarray, steps: list[str] | Non
     from kerasresnet.data import train_dataset
     from kerasresnet.fit.epochs import compile_model
     from kerasresnet.network.build import build_model
+    from kerasresnet.network.fast import fast_copy
     from kerasresnet.recipe import Recipe
 
     recipe = Recipe.named("quick")
     augment = build_augmentation(recipe.augment if steps is None else steps, num_classes=10)
     settings = {"num_classes": 10, "batch_size": recipe.batch_size, "seed": 0}
     with machine.training_precision(machine.resolve_precision(recipe.precision)):
-        model = build_model(recipe.spec)
-        with machine.fused_batch_norm(model):
-            compile_model(model, recipe, len(images))
-            batches = iter(train_dataset(images, labels, augment=augment, **settings))
-            for _ in range(5):
-                model.train_on_batch(*next(batches))
-            waited, start = 0.0, time.perf_counter()
-            for _ in range(count):
-                asked = time.perf_counter()
-                batch = next(batches)
-                waited += time.perf_counter() - asked
-                model.train_on_batch(*batch)
+        model = fast_copy(build_model(recipe.spec))
+        compile_model(model, recipe, len(images))
+        batches = iter(train_dataset(images, labels, augment=augment, **settings))
+        for _ in range(5):
+            model.train_on_batch(*next(batches))
+        waited, start = 0.0, time.perf_counter()
+        for _ in range(count):
+            asked = time.perf_counter()
+            batch = next(batches)
+            waited += time.perf_counter() - asked
+            model.train_on_batch(*batch)
     took = time.perf_counter() - start
     return waited / took, count * recipe.batch_size / took
 

@@ -11,10 +11,7 @@ import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    import keras
+from typing import Literal
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -125,46 +122,18 @@ def training_precision(precision: Literal["float32", "bfloat16"]) -> Iterator[No
             keras.config.set_dtype_policy(before)
 
 
-@contextlib.contextmanager
-def fused_batch_norm(model: keras.Model) -> Iterator[None]:
-    """Let the model's batch norms run TensorFlow's fused kernel, here and in the gradient.
+THREADS = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "2"}
 
-    Keras composes batch norm from about ten operations, each a pass through memory; on a CPU
-    the fused kernel trains a small network up to 1.6 times as fast. The layers stay Keras' own,
-    so what is saved meanwhile is plain. Training uses the unbiased variance for the moving
-    average, as PyTorch does. Does nothing on other backends and on GPUs.
+
+def trains_by_halves(batch_size: int) -> bool:
+    """Whether a training takes the halves of its batches on a core each.
+
+    Measured on two cores: oneDNN's backward convolutions are faster on one thread than on two, if
+    two of them run at a time. So this is where `quiet_tensorflow(training=True)` found two cores,
+    or TensorFlow's threads were set so by hand, and for batches of at least 32 images.
     """
-    import keras
-
-    norms = [layer for layer in model.layers if type(layer) is keras.layers.BatchNormalization]
-    if not on_tensorflow_cpu():
-        norms = []
-    for layer in norms:
-        layer.call = functools.partial(_fused_call, layer)
-    try:
-        yield
-    finally:
-        for layer in norms:
-            del layer.call
-
-
-def _fused_call(layer: keras.layers.BatchNormalization, inputs, training=None, mask=None):
-    import tensorflow as tf
-
-    fused = functools.partial(
-        tf.compat.v1.nn.fused_batch_norm,
-        inputs,
-        layer.gamma,
-        layer.beta,
-        epsilon=layer.epsilon,
-    )
-    if not training:
-        mean, variance = layer.moving_mean.value, layer.moving_variance.value
-        return fused(mean=mean, variance=variance, is_training=False)[0]
-    outputs, mean, variance = fused(is_training=True)
-    for moving, batch in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
-        moving.assign(moving * layer.momentum + batch * (1.0 - layer.momentum))
-    return outputs
+    set_so = all(os.environ.get(name) == threads for name, threads in THREADS.items())
+    return on_tensorflow_cpu() and set_so and batch_size >= 32
 
 
 @contextlib.contextmanager
@@ -180,8 +149,17 @@ def _stderr_closed() -> Iterator[None]:
         os.close(nowhere)
 
 
-def quiet_tensorflow(verbose: bool = False) -> None:
-    """Import Keras and its backend for the first time, silently unless `verbose`."""
+def quiet_tensorflow(verbose: bool = False, *, training: bool = False) -> None:
+    """Import Keras and its backend for the first time, silently unless `verbose`.
+
+    For `training` on two cores TensorFlow runs two operations at once, with one thread each (see
+    `trains_by_halves`), unless one of its variables for that is set already.
+    """
+    if training and not any(name in os.environ for name in THREADS):
+        from joblib import cpu_count
+
+        if cpu_count() == 2:
+            os.environ.update(THREADS)
     if verbose:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -1,137 +1,18 @@
 """The training settings change the speed, not the results, and leave nothing behind."""
 
+import os
+
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 from joblib import cpu_count
 
 from kerasresnet import machine
-from kerasresnet.network.blocks import BN_MOMENTUM
 from kerasresnet.network.build import build_model
 from kerasresnet.network.spec import ResNetSpec
 
 SPEC = ResNetSpec.from_text("BB1x6-BN1x4p3-in12x12x3")
-STEPS = 3
 REWRITE = "auto_mixed_precision_onednn_bfloat16"
-
-on_the_cpu = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow" or machine.has_gpu(),
-    reason="the fused kernel is used with TensorFlow on a CPU only",
-)
-
-
-def batch(images=8):
-    generator = np.random.default_rng(0)
-    pixels = generator.integers(0, 256, (images, *SPEC.input_shape), dtype=np.uint8)
-    return pixels, generator.integers(0, SPEC.classes, images)
-
-
-def norms_of(model):
-    return [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
-
-
-def train(model):
-    model.compile(
-        keras.optimizers.SGD(0.05, momentum=0.9),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=False,
-    )
-    return [float(model.train_on_batch(*batch())) for _ in range(STEPS)]
-
-
-@pytest.fixture(scope="module")
-def twins(tmp_path_factory):
-    """Two models trained alike from the same weights, one of them fused; both losses; its file."""
-    keras.utils.set_random_seed(0)  # one start in twelve rounds some unit to the other side of 0
-    plain, fused = build_model(SPEC), build_model(SPEC)
-    fused.set_weights(plain.get_weights())
-    path = tmp_path_factory.mktemp("fused") / "inside.keras"
-    plain_losses = train(plain)
-    with machine.fused_batch_norm(fused):
-        fused_losses = train(fused)
-        fused.save(path)
-    return plain, fused, plain_losses, fused_losses, path
-
-
-@on_the_cpu
-def test_fused_batch_norm_trains_the_same_weights(twins):
-    plain, fused, plain_losses, fused_losses, _ = twins
-    np.testing.assert_allclose(fused_losses, plain_losses, rtol=1e-4)
-    for ours, theirs in zip(fused.trainable_variables, plain.trainable_variables, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-4, err_msg=ours.path)
-    for ours, theirs in zip(norms_of(fused), norms_of(plain), strict=True):
-        np.testing.assert_allclose(ours.moving_mean, theirs.moving_mean, atol=1e-4)
-
-
-@on_the_cpu
-def test_fused_batch_norm_averages_the_unbiased_variance(twins):
-    plain, fused, *_ = twins
-    kept = BN_MOMENTUM**STEPS  # what is left of the initial 1
-    for ours, theirs in zip(norms_of(fused), norms_of(plain), strict=True):
-        pixels = 8 * np.prod(ours.output.shape[1:3])
-        unbiased = (np.array(theirs.moving_variance) - kept) * pixels / (pixels - 1)
-        np.testing.assert_allclose(
-            np.array(ours.moving_variance) - kept, unbiased, rtol=5e-4, err_msg=ours.name
-        )
-
-
-@on_the_cpu
-def test_fused_batch_norm_infers_the_same_outputs(twins):
-    plain, _, *_ = twins
-    images, _ = batch()
-    expected = np.array(plain(images, training=False))
-    with machine.fused_batch_norm(plain):
-        np.testing.assert_allclose(plain(images, training=False), expected, atol=1e-5)
-
-
-@on_the_cpu
-def test_what_is_saved_while_fused_is_plain_keras(twins):
-    _, fused, *_, path = twins
-    assert "kerasresnet" not in fused.to_json()
-    loaded = keras.saving.load_model(path)
-    assert {type(norm) for norm in norms_of(loaded)} == {keras.layers.BatchNormalization}
-    images, _ = batch()
-    expected = np.array(fused(images, training=False))
-    np.testing.assert_allclose(loaded(images, training=False), expected, atol=1e-6)
-
-
-def operations(model):
-    """Names of the operations that a training call of `model` is traced to."""
-    images, _ = batch()
-    traced = tf.function(lambda x: model(x, training=True)).get_concrete_function(images)
-    return {operation.type for operation in traced.graph.get_operations()}
-
-
-@on_the_cpu
-def test_the_fused_kernel_runs_inside_only_also_after_an_exception():
-    model = build_model(SPEC)
-    assert "FusedBatchNormV3" not in operations(model)
-    with pytest.raises(RuntimeError, match="stop"), machine.fused_batch_norm(model):
-        assert "FusedBatchNormV3" in operations(model)
-        assert {type(norm) for norm in norms_of(model)} == {keras.layers.BatchNormalization}
-        raise RuntimeError("stop")
-    assert "FusedBatchNormV3" not in operations(model)
-    for norm in norms_of(model):
-        assert "call" not in vars(norm)
-
-
-@on_the_cpu
-def test_a_batch_norm_of_another_class_is_left_alone():
-    class OtherNorm(keras.layers.BatchNormalization):
-        pass
-
-    other = OtherNorm()
-    model = keras.Sequential([keras.Input((4, 4, 2)), other])
-    with machine.fused_batch_norm(model):
-        assert "call" not in vars(other)
-
-
-def test_where_there_is_no_fused_kernel_nothing_changes(monkeypatch):
-    monkeypatch.setattr(machine, "on_tensorflow_cpu", lambda: False)
-    model = build_model(SPEC)
-    with machine.fused_batch_norm(model):
-        assert not any("call" in vars(norm) for norm in norms_of(model))
 
 
 def settings():
@@ -187,3 +68,56 @@ def test_the_device_is_described_in_one_line(monkeypatch):
     monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0", "gpu:0", "gpu:1"])
     monkeypatch.setattr(machine, "_gpu_facts", lambda: ("NVIDIA H200", (9, 0)))
     assert machine.describe_device() == f"NVIDIA H200 ({keras.backend.backend()})"
+
+
+HALVES = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "2"}
+
+
+@pytest.fixture
+def no_threads_set(monkeypatch):
+    for name in HALVES:
+        monkeypatch.setenv(name, "")  # so that it is given back
+        monkeypatch.delenv(name)
+
+
+def threads():
+    return {name: os.environ[name] for name in HALVES if name in os.environ}
+
+
+@pytest.mark.parametrize(
+    ("training", "cores", "found"),
+    [(True, 2, HALVES), (False, 2, {}), (True, 1, {}), (True, 4, {})],
+)
+def test_a_training_on_two_cores_sets_the_threads(
+    monkeypatch, no_threads_set, training, cores, found
+):
+    monkeypatch.setattr("joblib.cpu_count", lambda: cores)
+    machine.quiet_tensorflow(training=training)
+    assert threads() == found
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_threads_that_are_set_stay(monkeypatch, no_threads_set, name):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    monkeypatch.setenv(name, "3")
+    machine.quiet_tensorflow(training=True)
+    assert threads() == {name: "3"}
+
+
+@pytest.mark.parametrize(
+    ("set_so", "batch_size", "on_cpu", "halves"),
+    [
+        (HALVES, 32, True, True),
+        (HALVES, 31, True, False),
+        (HALVES, 32, False, False),
+        (HALVES | {"TF_NUM_INTRAOP_THREADS": "2"}, 32, True, False),
+        ({}, 32, True, False),
+    ],
+)
+def test_batches_are_halved_where_the_threads_are_set_for_it(
+    monkeypatch, no_threads_set, set_so, batch_size, on_cpu, halves
+):
+    monkeypatch.setattr(machine, "on_tensorflow_cpu", lambda: on_cpu)
+    for name, value in set_so.items():
+        monkeypatch.setenv(name, value)
+    assert machine.trains_by_halves(batch_size) is halves

@@ -17,7 +17,7 @@ from kerasresnet.machine import quiet_tensorflow
 def main() -> None:
     with exit_on_error("kerasresnet.fit"):
         options = parse_fit_options()
-        quiet_tensorflow(options.verbose)
+        quiet_tensorflow(options.verbose, training=True)
         fit_command(options)
 
 

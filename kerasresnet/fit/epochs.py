@@ -55,7 +55,11 @@ def train_epochs(
         )
         if recipe.spec.whiten:
             set_whitening(network, train[0])
-        with machine.fused_batch_norm(network), run.locked():
+        if machine.on_tensorflow_cpu():
+            from kerasresnet.network.fast import fast_copy
+
+            network = fast_copy(network, halves=machine.trains_by_halves(recipe.batch_size))
+        with run.locked():
             last = recipe.epochs if until is None else until
             _fit_epochs(network, kept, run, recipe, train, val, seed, last, callbacks)
 

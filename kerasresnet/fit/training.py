@@ -65,9 +65,14 @@ def measure_kept_model(run: Run, data: ImageData) -> dict[str, Any]:
     """
     import keras
 
+    from kerasresnet import machine
     from kerasresnet.evaluate.measure import measure_with_tta
 
     model = keras.saving.load_model(run.model_path, compile=False)
+    if machine.trains_by_halves(run.recipe.batch_size):  # then one core takes half of a batch
+        from kerasresnet.network.fast import in_halves
+
+        model = in_halves(model)
     return measure_with_tta(model.predict_on_batch, data.x_test, data.y_test, data.labels)
 
 
