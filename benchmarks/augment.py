@@ -275,8 +275,9 @@ def write_results(
     options: Options, rates: dict[str, list[float]], waiting: dict[str, float]
 ) -> None:
     """Everything measured, with the machine and the versions, as JSON at `options.out`."""
+    from kerasresnet.disk import write_json
     from kerasresnet.machine import describe_device
-    from kerasresnet.run import versions, write_json
+    from kerasresnet.run import versions
 
     peers = {
         package: importlib.metadata.version(package)

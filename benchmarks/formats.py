@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
+from kerasresnet.disk import write_json
 from kerasresnet.errors import UsageError, exit_on_error
 from kerasresnet.machine import quiet_tensorflow
-from kerasresnet.run import Run, versions, write_json
+from kerasresnet.run import Run, versions
 
 if TYPE_CHECKING:
     import keras

@@ -299,8 +299,9 @@ def main() -> None:
 
 def write_results(options: Options, measured: dict[str, dict[str, list[float]]]) -> None:
     """Everything measured, with the machine and the versions, as JSON at `options.out`."""
+    from kerasresnet.disk import write_json
     from kerasresnet.machine import describe_device
-    from kerasresnet.run import versions, write_json
+    from kerasresnet.run import versions
 
     peers = {}
     for package in ("onnxruntime", "openvino", "ai-edge-litert"):

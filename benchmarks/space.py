@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from kerasresnet.command import parse
+from kerasresnet.disk import write_json
 from kerasresnet.errors import UsageError, exit_on_error
 from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.network.budget import count_parameters
 from kerasresnet.recipe import Recipe
-from kerasresnet.run import versions, write_json
+from kerasresnet.run import versions
 from tuning.search.space.space import Space, narrow
 
 LIMITS = (300_000, 1_000_000, 5_000_000)

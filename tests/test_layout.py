@@ -86,7 +86,7 @@ def rooms():
 
 
 ROOMS = rooms()
-LIGHT = ["errors", "schema", "machine", "command", "recipe", "run"]
+LIGHT = ["errors", "disk", "schema", "machine", "command", "recipe", "run"]
 LIGHT += ["network.spec", "network.budget", "augment.policy", "load.runtimes"]
 
 
@@ -100,19 +100,20 @@ def test_specs_and_recipes_load_no_framework(name):
 # not in it: its `__main__` puts rooms together.
 MAY_USE = {
     "errors": set(),
+    "disk": set(),
     "schema": set(),
     "machine": set(),
     "network": {"schema"},
     "command": {"network"},
     "augment": set(),
     "recipe": {"schema", "network", "augment"},
-    "run": {"recipe"},
+    "run": {"disk", "schema", "recipe"},
     "optim": set(),
-    "data": {"augment"},
+    "data": {"disk", "augment"},
     "load": {"run"},
     "evaluate": {"load"},
-    "report": {"run"},
-    "export": {"network", "run", "load", "evaluate"},
+    "report": {"disk", "run"},
+    "export": {"disk", "network", "run", "load", "evaluate"},
     "predict": {"machine", "run", "load"},
 }
 

@@ -14,7 +14,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from kerasresnet.data.download import SourceError
 from kerasresnet.data.images import ImageData
 from kerasresnet.data.sources import SOURCES, Source
-from kerasresnet.data.staging import publish, staging
+from kerasresnet.data.staging import staging
+from kerasresnet.disk import publish
 from kerasresnet.errors import KerasResNetError
 
 VERSION = "3.0.2"  # of TFDS's cifar10
@@ -52,6 +53,7 @@ def prepare_cifar10(
     with staging(data_dir, needed_bytes) as folder, progress_bars(verbose) as progress:
         data = first_that_answers(sources, facts, folder, progress)
         write_tfds(data, folder, progress)
+        (data_dir / "cifar10").mkdir(exist_ok=True)
         publish(folder / "cifar10" / VERSION, data_dir / "cifar10" / VERSION)
 
 

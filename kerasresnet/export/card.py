@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kerasresnet.disk import write_json, write_text
 from kerasresnet.load.runtimes import CARD
 from kerasresnet.network.budget import count_macs, count_parameters
-from kerasresnet.run import Run, versions, write_json, write_text
+from kerasresnet.run import Run, versions
 
 LICENCES = {
     "cifar10": "CIFAR-10 (Krizhevsky, 2009, Learning Multiple Layers of Features from Tiny "

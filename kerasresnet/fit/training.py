@@ -7,12 +7,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kerasresnet.disk import write_json
 from kerasresnet.errors import UsageError
 from kerasresnet.fit.options import FitOptions
 from kerasresnet.fit.plan import check_fits, print_plan
 from kerasresnet.network.budget import check_budget, count_macs, count_parameters
 from kerasresnet.recipe import Recipe
-from kerasresnet.run import Run, taken, versions, write_json
+from kerasresnet.run import Run, taken, versions
 
 if TYPE_CHECKING:
     from kerasresnet.data import ImageData

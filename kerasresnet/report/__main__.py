@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kerasresnet.command import parse
+from kerasresnet.disk import write_text
 from kerasresnet.errors import exit_on_error
 from kerasresnet.report.tables import (
     formats_table,
@@ -19,7 +20,6 @@ from kerasresnet.report.tables import (
     serving_table,
     speed_table,
 )
-from kerasresnet.run import write_text
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from kerasresnet.disk import write_bytes
 
 
 def draw_curves(rows: list[dict[str, float]], path: Path, *, title: str) -> None:
@@ -23,7 +26,7 @@ def draw_curves(rows: list[dict[str, float]], path: Path, *, title: str) -> None
         axis.grid(alpha=0.3)
         axis.legend()
     figure.suptitle(title)
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
 def draw_confusion(
@@ -44,7 +47,7 @@ def draw_confusion(
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
     axis.set_title(title)
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
 def _subplots(rows: int, columns: int, **settings: Any) -> tuple[Any, Any]:
@@ -55,3 +58,9 @@ def _subplots(rows: int, columns: int, **settings: Any) -> tuple[Any, Any]:
     figure = Figure(layout="constrained", **settings)
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns)
+
+
+def _save(figure: Any, path: Path) -> None:
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120)
+    write_bytes(path, picture.getbuffer())

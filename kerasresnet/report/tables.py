@@ -7,8 +7,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from kerasresnet.disk import read_json
 from kerasresnet.errors import UsageError
-from kerasresnet.run import read_json
 
 
 def results_table(folder: Path) -> str:

@@ -8,9 +8,10 @@ import time
 import numpy as np
 import pytest
 
+from kerasresnet.disk import read_json
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.recipe import Recipe
-from kerasresnet.run import Run, read_json
+from kerasresnet.run import Run
 
 FIT = [sys.executable, "-m", "kerasresnet.fit"]
 

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
+from kerasresnet.disk import write_json
 from kerasresnet.errors import UsageError
 from kerasresnet.recipe import Recipe
-from kerasresnet.run import write_json
 from tuning.search import project as project_module
 from tuning.search.project import Project, Settings
 from tuning.search.space.space import Space, narrow
@@ -158,7 +158,7 @@ def test_processes_that_come_first_at_once_make_one_search(tmp_path, monkeypatch
     assert list(contents(tmp_path / "search")) == ["search.json"]
 
 
-@pytest.mark.parametrize("left", ["start.lock", "aside-search.json"])
+@pytest.mark.parametrize("left", ["start.lock", "use-1f.lock", "aside-search.json"])
 def test_what_a_killed_start_leaves_is_no_hindrance(left, tmp_path):
     (tmp_path / left).write_text("{")
     assert Project.create(tmp_path, SETTINGS, space()).settings == SETTINGS
@@ -207,7 +207,7 @@ def test_a_search_in_use_is_not_cleared_and_one_that_was_killed_is(tmp_path):
         with project.in_use():  # a second worker may use it as well
             pass
     project.clear()
-    assert list(project.path.iterdir()) == []
+    assert contents(project.path) == {}
     assert Project.create(project.path, SETTINGS.replace(seed=1), space()).settings.seed == 1
 
 
@@ -260,7 +260,7 @@ def test_a_search_half_cleared_is_still_a_search_to_clear(tmp_path, monkeypatch)
         project.clear()
     assert Project.open(project.path).started
     project.clear()
-    assert list(project.path.iterdir()) == []
+    assert contents(project.path) == {}
 
 
 def test_clearing_takes_links_and_not_what_they_lead_to(tmp_path):
@@ -269,5 +269,5 @@ def test_clearing_takes_links_and_not_what_they_lead_to(tmp_path):
     (tmp_path / "elsewhere" / "thesis.tex").write_text("years of work")
     (project.path / "images").symlink_to(tmp_path / "elsewhere")
     project.clear()
-    assert list(project.path.iterdir()) == []
+    assert contents(project.path) == {}
     assert (tmp_path / "elsewhere" / "thesis.tex").read_text() == "years of work"

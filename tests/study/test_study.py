@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from kerasresnet.disk import read_json
 from kerasresnet.errors import UsageError
-from kerasresnet.run import Run, read_json
+from kerasresnet.run import Run
 from tuning.study import __main__ as study_module
 from tuning.study.__main__ import Clock, run_study
 from tuning.study.options import StudyOptions

@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kerasresnet.disk import write_text
 from kerasresnet.errors import UsageError, exit_on_error
 from kerasresnet.network.budget import count_parameters
 from kerasresnet.network.spec import ResNetSpec
 from kerasresnet.recipe import Recipe
-from kerasresnet.run import write_text
 from tuning.search.engine.supervise import Supervisor, children_of
 from tuning.search.engine.worker import role
 from tuning.search.options import SEARCHED, SearchOptions, parse_search_options

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from kerasresnet.data import ImageData, load_data, train_val_split
+from kerasresnet.disk import publish, read_json, staged, write_json
 from kerasresnet.errors import UsageError
 from kerasresnet.network.spec import ResNetSpec
-from kerasresnet.run import read_json, write_json
 from tuning.search.project import Project, Settings
 
 PARTS = ("x_train", "y_train", "x_val", "y_val")
@@ -75,15 +72,8 @@ def _split(
 
 def _store(arrays: tuple[np.ndarray, ...], labels: tuple[str, ...], folder: Path) -> None:
     """Write the arrays aside, then rename: several workers may come first at once."""
-    aside = Path(tempfile.mkdtemp(prefix="aside-images-", dir=folder.parent))
-    try:
+    with staged(folder.parent, "aside-images-") as aside:
         for name, array in zip(PARTS, arrays, strict=True):
             np.save(aside / f"{name}.npy", array)
         write_json(aside / "labels.json", list(labels))
-        try:
-            os.rename(aside, folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        publish(aside, folder)

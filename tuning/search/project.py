@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import shutil
 import tomllib
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +22,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from kerasresnet.disk import ASIDE, locked, read_json, write_json
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.network.budget import DEFAULT_LIMIT
 from kerasresnet.recipe import Recipe
-from kerasresnet.run import locked, read_json, write_json
 from kerasresnet.schema import Schema
 from tuning.search.space.space import Space, narrow
 
-_ASIDE = "aside-search.json"  # what a kill may leave where search.json was to be written
+# What a kill may leave where search.json was to be written.
+_LEFT = re.compile(rf"{ASIDE}search\.json|(start|search|oracle|use-\w+)\.lock")
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -91,9 +94,9 @@ class Project:
             f"{self.path} is used by a search with other settings: {differences}; stop it first, "
             "or choose another --search-dir"
         )
-        with locked(self.path, refusal):
-            shutil.rmtree(self.path / "images", ignore_errors=True)  # they are of the old settings
-            write_json(self.path / "search.json", wanted)
+        self._refuse_users(refusal)
+        shutil.rmtree(self.path / "images", ignore_errors=True)  # they are of the old settings
+        write_json(self.path / "search.json", wanted)
 
     @classmethod
     def open(cls, path: str | Path) -> Project:
@@ -126,8 +129,22 @@ class Project:
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
         """Nobody clears the directory meanwhile. Raises `UsageError` where somebody does."""
-        with locked(self.path, f"{self.path} is being cleared by another search", shared=True):
+        mine = self.path / f"use-{uuid.uuid4().hex}.lock"
+        refusal = f"{self.path} is being cleared by another search"
+        with contextlib.ExitStack() as held:
+            with locked(self.path / "start.lock", refusal, wait=10.0):
+                held.enter_context(locked(mine, refusal))
             yield
+        mine.unlink(missing_ok=True)
+
+    def _refuse_users(self, refusal: str) -> None:
+        """Raises `UsageError` where a process uses it; removes what dead ones left of theirs.
+
+        Only with the start's lock held: none can come meanwhile.
+        """
+        for file in self.path.glob("use-*.lock"):
+            with locked(file, refusal):
+                file.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def alone(self, what: str, wait: float = 0.0) -> Iterator[None]:
@@ -135,18 +152,18 @@ class Project:
 
         Raises `UsageError` where another still is, after `wait` seconds.
         """
-        path = self.path / f"{what}.lock"
-        path.touch()
         refusal = f"another {what} is running in {self.path}; wait for it, or stop it"
-        with locked(path, refusal, wait=wait):
+        with locked(self.path / f"{what}.lock", refusal, wait=wait):
             yield
 
     def clear(self) -> None:
         """Delete all of the search. Raises `UsageError` where a process still uses it."""
         refusal = f"{self.path} is used by a running search: nothing was deleted; stop it first"
         last = ("oracle.json", "search.json")  # killed halfway, it is still a search to clear
-        with locked(self.path, refusal):
-            for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name in last):
+        with locked(self.path / "start.lock", refusal):
+            self._refuse_users(refusal)
+            entries = (entry for entry in self.path.iterdir() if entry.suffix != ".lock")
+            for entry in sorted(entries, key=lambda entry: entry.name in last):
                 real = entry.is_dir() and not entry.is_symlink()
                 shutil.rmtree(entry) if real else entry.unlink()
 
@@ -166,7 +183,7 @@ def _ours(path: Path) -> bool:
         return False
     # Names first: a search.json that appears meanwhile is one of ours.
     names = {entry.name for entry in path.iterdir()}
-    return names <= {"start.lock", _ASIDE} or _is_search(path)
+    return all(map(_LEFT.fullmatch, names)) or _is_search(path)
 
 
 def _differences(there: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

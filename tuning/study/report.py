@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kerasresnet.disk import read_json, write_json, write_text
 from kerasresnet.errors import UsageError
 from kerasresnet.network.budget import count_macs, count_parameters
-from kerasresnet.run import read_json, write_json, write_text
 from tuning.study.factors import Setting
 from tuning.study.runs import Study
 

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kerasresnet.disk import locked, read_json, write_json
 from kerasresnet.errors import UsageError
 from kerasresnet.network.budget import count_macs
 from kerasresnet.recipe import Recipe
-from kerasresnet.run import Run, locked, read_json, write_json
+from kerasresnet.run import Run
 from tuning.study.factors import Setting
+
+LOCK = "study.lock"
 
 
 @dataclass(frozen=True)
@@ -58,14 +61,15 @@ class Study:
             raise UsageError(
                 f"cannot make the study directory {self.path}: {error.strerror}"
             ) from None
-        with locked(self.path, f"another study is running in {self.path}; wait for it, or stop it"):
+        refusal = f"another study is running in {self.path}; wait for it, or stop it"
+        with locked(self.path / LOCK, refusal):
             if (self.path / "study.json").is_file():
                 if found := differences(Study.open(self.path), self):
                     raise UsageError(
                         f"{self.path} holds a study with other settings: {'; '.join(found)}; type "
                         "those, or choose another --dir"
                     )
-            elif any(self.path.iterdir()):
+            elif any(entry.name != LOCK for entry in self.path.iterdir()):
                 raise UsageError(f"{self.path} is no study of ours; choose another --dir")
             write_json(
                 self.path / "study.json",

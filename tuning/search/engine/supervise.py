@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kerasresnet.disk import read_json
 from kerasresnet.errors import KerasResNetError, UsageError
-from kerasresnet.run import read_json
 
 RECYCLE = 75  # exit code of a process that wants to be replaced by a fresh one
 CRASHES = 5  # ends without progress, one after the other, after which a process is given up

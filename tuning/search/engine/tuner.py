@@ -20,7 +20,7 @@ from kerasresnet.fit.epochs import train_epochs
 from kerasresnet.machine import describe_device, resolve_precision
 from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.network.build import build_model
-from kerasresnet.run import Run, locked, versions
+from kerasresnet.run import Run, versions
 from tuning.search.engine.supervise import SUPERVISOR
 from tuning.search.images import SearchImages
 from tuning.search.oracle.oracle import OBJECTIVE, BudgetedOracle
@@ -108,14 +108,13 @@ class ResumableTuner(keras_tuner.Tuner):
         self._try_build(trial.hyperparameters)  # refuses what is too large; forgets the last model
         run = self.run_of(trial, images)
         epochs = trial.hyperparameters.values["tuner/epochs"]
-        self._count_start(run)
-        with locked(run.path, f"{run.path} is still being trained elsewhere", wait=GIVEN_UP):
-            pass
-        train_epochs(
-            run, run.recipe, images.train, images.val, seed=run.facts["seed"], until=epochs
-        )
-        finished = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        run.update(status="finished", finished=finished, starts=None, error=None)
+        with run.locked(wait=GIVEN_UP):
+            self._count_start(run)
+            train_epochs(
+                run, run.recipe, images.train, images.val, seed=run.facts["seed"], until=epochs
+            )
+            finished = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+            run.update(status="finished", finished=finished, starts=None, error=None)
         return {OBJECTIVE: run.metrics[epochs - 1][OBJECTIVE]}
 
     def run_of(self, trial: Trial, images: SearchImages) -> Run:
@@ -129,7 +128,10 @@ class ResumableTuner(keras_tuner.Tuner):
         if parent := values.get("tuner/trial_id"):
             # Links are enough: a run replaces its files, and never writes into one.
             shutil.copytree(
-                Path(self.get_trial_dir(parent)) / "run", aside, copy_function=_link_or_copy
+                Path(self.get_trial_dir(parent)) / "run",
+                aside,
+                copy_function=_link_or_copy,
+                ignore=shutil.ignore_patterns("*.lock"),  # a link would be the parent's own
             )
         else:
             recipe = self.space.recipe(values)

@@ -13,8 +13,8 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine.trial import TrialStatus
 
+from kerasresnet.disk import read_json, write_json
 from kerasresnet.network.budget import check_budget
-from kerasresnet.run import read_json, write_json
 from tuning.search.oracle.leases import LeasedOracle
 from tuning.search.project import Settings
 from tuning.search.space.space import Space

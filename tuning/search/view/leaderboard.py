@@ -15,8 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from kerasresnet.disk import write_json, write_text
 from kerasresnet.errors import UsageError
-from kerasresnet.run import write_json, write_text
 from tuning.search.project import Project
 from tuning.search.view.plots import draw_plots
 from tuning.search.view.progress import duration, epochs, percent, progress_of

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import io
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kerasresnet.disk import write_bytes
 from tuning.search.view.progress import epochs
 from tuning.search.view.trials import Search, Trial
 
@@ -29,9 +30,9 @@ def draw_plots(search: Search, trials: Sequence[Trial], out: Path) -> dict[str, 
         if figure is None:
             (out / name).unlink(missing_ok=True)  # of an earlier report
             continue
-        aside = out / f"aside-{name}"
-        figure.savefig(aside, dpi=100)
-        os.replace(aside, out / name)
+        picture = io.BytesIO()
+        figure.savefig(picture, dpi=100)
+        write_bytes(out / name, picture.getbuffer())
         found[caption] = out / name
     return found
 

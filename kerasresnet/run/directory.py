@@ -19,10 +19,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import importlib.metadata
 import io
-import json
 import os
 import platform
 import time
@@ -31,7 +29,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerasresnet.errors import KerasResNetError, UsageError
+from kerasresnet.disk import locked, read_json, write_json, write_text
+from kerasresnet.errors import UsageError
 from kerasresnet.recipe import Recipe
 
 STATE = "state-{epoch:04d}.weights.h5"
@@ -114,9 +113,13 @@ class Run:
         write_json(path, {k: v for k, v in (before | facts).items() if v is not None})
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Nobody else trains this run meanwhile. Raises `UsageError` where somebody does."""
-        with locked(self.path, f"{self.path} is being trained by another process"):
+    def locked(self, wait: float = 0.0) -> Iterator[None]:
+        """Nobody else trains this run, or writes in it, meanwhile; who holds it may do so again.
+
+        Raises `UsageError` where another process does, after `wait` seconds.
+        """
+        refusal = f"{self.path} is being trained by another process"
+        with locked(self.path / "run.lock", refusal, wait=wait, reentrant=True):
             yield
 
     @property
@@ -167,28 +170,6 @@ class Run:
         os.replace(aside, self.model_path)
 
 
-@contextlib.contextmanager
-def locked(path: Path, refusal: str, *, shared: bool = False, wait: float = 0.0) -> Iterator[None]:
-    """Hold `path`, a file or folder, for this process alone, or shared with others who share it.
-
-    The lock ends with the process, however it ends. Raises `UsageError` with `refusal` where
-    another one holds it, after `wait` seconds.
-    """
-    held, end = os.open(path, os.O_RDONLY), time.monotonic() + wait
-    try:
-        while True:
-            try:
-                fcntl.flock(held, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    raise UsageError(refusal) from None
-                time.sleep(0.2)
-        yield
-    finally:
-        os.close(held)
-
-
 def taken(path: Path) -> UsageError:
     """The error for a run directory that exists already."""
     return UsageError(
@@ -205,22 +186,3 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write aside, then rename: a reader sees the old file or the new one, never half."""
-    aside = path.with_name(f"aside-{path.name}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Raises `KerasResNetError` where the file is not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise KerasResNetError(f"cannot read {path}: {error}") from None
