@@ -27,6 +27,9 @@ OPTIMIZERS = (
     *("ftrl", "lamb", "lion", "muon", "nadam", "schedulefreeadamw"),
 )
 
+# Of a directory, so never a path: it must not lead out of the one above.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+Name = Annotated[str, Field(pattern=NAME, max_length=80)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -36,7 +39,7 @@ NESTEROV = ("sgd", "convmuon", "muon")  # those with Nesterov's momentum
 class Recipe(Schema):
     """How to train. `name` and `spec` say which network it is meant for, the rest how."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)] = "custom"
+    name: Name = "custom"
     """What the run and the exported model are called."""
     spec: ResNetSpec
     """The network: BB2x64-BN2x100, or a name such as table1-06."""
@@ -204,21 +207,23 @@ class Recipe(Schema):
     def _from_toml(cls, path: Path, seen: tuple[Path, ...]) -> Self:
         try:
             fields = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(
-                f"cannot read recipe {path}: {getattr(error, 'strerror', None) or error}; give a "
-                f"TOML file, or one of {', '.join(cls.names())}"
-            ) from None
         except tomllib.TOMLDecodeError as error:
             raise UsageError(f"recipe {path} is not valid TOML: {error}") from None
+        except RecursionError:
+            raise UsageError(f"recipe {path} is nested too deep") from None
+        except (OSError, ValueError) as error:  # a NUL in the path, an integer of 5,000 digits
+            reason, name = getattr(error, "strerror", None) or error, str(path).replace("\0", r"\0")
+            raise UsageError(
+                f"cannot read recipe {name}: {reason}; give a TOML file, or one of "
+                f"{', '.join(cls.names())}"
+            ) from None
         try:
             base = fields.pop("base", None)
             if base is None:
                 return cls(**{"name": path.stem, **fields})
             if path in seen:
                 raise UsageError(f"base {base!r} leads back to itself")
-            named = _RECIPES / f"{base}.toml"
-            start = named if named.is_file() else path.parent / str(base)
+            start = _RECIPES / f"{base}.toml" if base in cls.names() else path.parent / str(base)
             return cls._from_toml(start, (*seen, path)).replace(**{"name": path.stem, **fields})
         except UsageError as error:
             raise UsageError(f"recipe {path.name}: {error}") from None

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kerasresnet.errors import UsageError
 
+LONGEST = 200  # characters of a value that a message shows
+
 
 class Schema(BaseModel):
     """A frozen pydantic model that raises `UsageError`, one line, instead of `ValidationError`."""
@@ -19,10 +21,21 @@ class Schema(BaseModel):
             super().__init__(**fields)
         except ValidationError as error:
             raise UsageError(_first_mistake(type(self), error)) from None
+        except RecursionError:
+            raise UsageError(f"{type(self).__name__}: a value is nested too deep") from None
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, validated like a new one."""
         return type(self)(**{**dict(self), **changes})
+
+
+def shown(value: object) -> str:
+    """`value` as a message shows it, whatever it is."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of 5,000 digits, 2,000 lists in each other
+        return f"a {type(value).__name__} too long to show"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
 def _first_mistake(model: type[BaseModel], error: ValidationError) -> str:
@@ -33,7 +46,7 @@ def _first_mistake(model: type[BaseModel], error: ValidationError) -> str:
         return f"{place!r} is no field of {model.__name__}: it has {', '.join(model.model_fields)}"
     if not place or isinstance(mistake.get("ctx", {}).get("error"), UsageError):
         return message
-    value = repr(mistake["input"])
+    value = shown(mistake["input"])
     # Our own messages may name the value; pydantic's name limits, which may look like it.
     told = mistake["type"] == "missing" or (mistake["type"] == "value_error" and value in message)
     received = "" if told else f", received {value}"

@@ -233,6 +233,28 @@ def test_a_broken_file_is_named_with_its_mistake(toml, content, told):
     assert "\n" not in str(error.value)
 
 
+BASE = 'spec = "BB1x8"\nepochs = 3\n'
+STRANGE = {
+    "a NUL in the base": 'base = "a\\u0000b"',
+    "a base of 5,000 letters": f'base = "{5_000 * "a"}"',
+    "an integer of 5,000 digits": f"{BASE}batch_size = {5_000 * '9'}",
+    "an integer that cannot be shown": f"{BASE}learning_rate = 0x{9_000 * 'f'}",
+    "an integer of 4,000 digits": f"{BASE}batch_size = {4_000 * '9'}",
+    "2,000 lists": f"{BASE}augment = {2_000 * '['}{2_000 * ']'}",
+    "300 lists": f"{BASE}name = {300 * '['}{300 * ']'}",
+    "900 tables": f"{BASE}unheard = {900 * '{a='}1{900 * '}'}",
+    "3,000 dots": f"{BASE}{'.'.join(3_000 * 'a')} = 1",
+    "3,000 signs": f'{BASE}augment = ["crop(pad={3_000 * "-"}1)"]',
+}
+
+
+@pytest.mark.parametrize("content", STRANGE.values(), ids=STRANGE)
+def test_a_strange_recipe_is_one_line_too(content, toml):
+    with pytest.raises(UsageError, match=r"recipe .*bad\.toml") as error:
+        Recipe.from_toml(toml(content, "bad.toml"))
+    assert "\n" not in str(error.value) and "\0" not in str(error.value)
+
+
 def test_a_missing_file_is_told_with_the_names_that_exist(tmp_path):
     for path in (tmp_path / "none.toml", tmp_path):
         with pytest.raises(UsageError, match=r"cannot read recipe .*; give a TOML file, or one of"):
