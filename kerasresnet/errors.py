@@ -33,8 +33,12 @@ def unknown(kind: str, received: object, known: Iterable[str]) -> str:
 def exit_on_error(command: str) -> Iterator[None]:
     """Turn the errors above into one line on stderr and their exit code; bugs keep a traceback.
 
-    So does the system's refusal of a file (a full disk, a missing permission): exit code 1.
+    So does the system's refusal of a file (a full disk, a missing permission): exit code 1. A
+    terminal that cannot show a sign shows a question mark.
     """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # a stream of somebody else's
+            stream.reconfigure(errors="replace")
     try:
         yield
     except (KerasResNetError, OSError) as error:
