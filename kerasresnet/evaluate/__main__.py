@@ -71,7 +71,7 @@ def _data_of(path: Path) -> str:
     """The data set of the run that `path` is or lies in, or that its card names, else cifar10."""
     for folder in (path, path.parent):
         if (folder / "run.json").is_file():
-            return Run.open(folder).facts["data"]
+            return Run.open(folder).fact("data")
     card = {} if path.suffix == ".keras" else read_card(newest_version(path))
     return card.get("data") or "cifar10"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,3 +69,19 @@ def measure_with_tta(
     flipped = measure(with_tta(logits_of, "flip"), images, labels, names)
     averaged = {name: flipped[name] for name in ("accuracy", "loss")}
     return {**measure(logits_of, images, labels, names), "tta": {"flip": averaged}}
+
+
+def why_dead(tested: Mapping[str, Any]) -> str | None:
+    """What is wrong with a network that learnt nothing, by what `measure` says; None if it did."""
+    confusion, images = np.asarray(tested["confusion"]), tested["images"]
+    chance = float(confusion.sum(axis=1).max() / images)
+    # Three standard errors: what always names one class is above that once in 700 times.
+    if tested["accuracy"] <= chance + 3 * math.sqrt(chance * (1 - chance) / images):
+        return (
+            f"it is right in {tested['accuracy']:.2%} of {images:,} test images, no more than "
+            f"what always says the same ({chance:.2%})"
+        )
+    guess = math.log(len(confusion))
+    if not tested["loss"] <= 10 * guess:  # written so that NaN is beyond reason too
+        return f"its loss of {tested['loss']:.4g} is beyond reason: a guess has {guess:.2f}"
+    return None

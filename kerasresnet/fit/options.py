@@ -42,6 +42,8 @@ class FitOptions:
     """Where the exported model goes: <export-dir>/<name>/<version>/."""
     export: bool = True
     """Whether to export the trained model."""
+    force: bool = False
+    """Export a network that learnt nothing as well."""
     verbose: bool = False
     """Show TensorFlow's own start-up messages."""
 
@@ -76,6 +78,7 @@ def _value_of(flag: str, arguments: list[str]) -> str | None:
 def _refuse_with_resume(arguments: list[str]) -> None:
     """Raises `UsageError` where a flag beside --resume would change what the run was asked for."""
     allowed = ("--resume", "--data-dir", "--verbose", "--no-verbose", "--export", "--no-export")
+    allowed += ("--force", "--no-force")
     typed = [a.split("=")[0].replace("_", "-") for a in arguments if a.startswith("--")]
     changing = [flag for flag in typed if flag not in (*allowed, "--export-dir")]
     if changing:

@@ -1,0 +1,39 @@
+"""A network that learnt nothing is told from one that learnt little."""
+
+import numpy as np
+import pytest
+
+from kerasresnet.evaluate.measure import measure, why_dead
+
+
+def measured(accuracy, *, images=360, classes=10, scale=3.0):
+    """What is measured of a network that is right in this share of the images."""
+    labels = np.arange(images) % classes
+    logits = np.zeros((images, classes))
+    right = np.arange(images) < accuracy * images
+    logits[np.arange(images), np.where(right, labels, (labels + 1) % classes)] = scale
+    return measure(
+        lambda batch: logits[batch], np.arange(images), labels, list(map(str, range(classes)))
+    )
+
+
+@pytest.mark.parametrize("accuracy", [0.05, 0.097, 0.14])
+def test_what_always_says_the_same_has_learnt_nothing(accuracy):
+    assert "of 360 test images, no more than what always says the same (10.00%)" in why_dead(
+        measured(accuracy)
+    )
+
+
+@pytest.mark.parametrize("accuracy", [0.16, 0.5, 1.0])
+def test_what_is_better_has_learnt_something(accuracy):
+    assert why_dead(measured(accuracy)) is None
+
+
+def test_chance_is_the_share_of_the_largest_class():
+    found = measured(0.5, classes=2)
+    assert "what always says the same (50.00%)" in why_dead(found)
+
+
+@pytest.mark.parametrize("loss", [30.0, float("inf"), float("nan")])
+def test_a_loss_beyond_reason_is_told_too(loss):
+    assert "is beyond reason: a guess has 2.30" in why_dead(measured(0.9) | {"loss": loss})
