@@ -113,7 +113,7 @@ MAY_USE = {
     "load": {"run"},
     "evaluate": {"load"},
     "report": {"disk", "run"},
-    "export": {"disk", "network", "run", "load", "evaluate"},
+    "export": {"disk", "network", "recipe", "run", "load", "evaluate"},
     "predict": {"machine", "run", "load"},
 }
 

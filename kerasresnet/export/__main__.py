@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from kerasresnet.command import parse
-from kerasresnet.errors import UsageError, exit_on_error
+from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
 from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.run import Run
 
@@ -37,6 +37,8 @@ class ExportOptions:
     parameters, twice the work."""
     measure: bool = False
     """saved_model: measure export and Keras model on the whole test set, for the model card."""
+    force: bool = False
+    """Export a network that learnt nothing as well."""
     data_dir: Path | None = None
     """Where TFDS keeps data sets (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)."""
     verbose: bool = False
@@ -65,9 +67,11 @@ def export(options: ExportOptions) -> Path:
     from kerasresnet.export import export_saved_model
 
     run = Run.open(options.run_dir)
+    if run.results_path.is_file() and not options.force:
+        refuse_dead(run)
     if options.format != "saved_model":
         return _other_format(run, options)
-    data = load_data(run.facts["data"], options.data_dir) if options.measure else None
+    data = load_data(run.fact("data"), options.data_dir) if options.measure else None
     return export_saved_model(
         run,
         options.export_dir,
@@ -80,6 +84,16 @@ def export(options: ExportOptions) -> Path:
     )
 
 
+def refuse_dead(run: Run) -> None:
+    """Raise `KerasResNetError` where the network learnt nothing, by the run's own results."""
+    from kerasresnet.evaluate.measure import why_dead
+
+    if reason := why_dead(run.results["test"]):
+        raise KerasResNetError(
+            f"the network of {run.path} learnt nothing: {reason}; --force exports it all the same"
+        )
+
+
 def _other_format(run: Run, options: ExportOptions) -> Path:
     from kerasresnet.data import load_data
     from kerasresnet.export.card import model_card
@@ -90,7 +104,7 @@ def _other_format(run: Run, options: ExportOptions) -> Path:
 
     require(options.format)
     _, model, name, labels = resolve(run, options.name)
-    data = load_data(run.facts["data"], options.data_dir)
+    data = load_data(run.fact("data"), options.data_dir)
     return export_format(
         fold_batch_norm(model),
         options.format,

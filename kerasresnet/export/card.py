@@ -45,7 +45,7 @@ def model_card(
         return card
     facts, recipe = run.facts, run.recipe
     card |= {
-        "name": facts["name"],
+        "name": facts.get("name", recipe.name),
         "network": recipe.spec.to_text(),
         "input": "x".join(map(str, recipe.spec.input_shape)) + " uint8",
         "recipe": recipe.model_dump(mode="json") | {"spec": recipe.spec.to_text()},

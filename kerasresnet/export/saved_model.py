@@ -7,6 +7,7 @@ whole version or none.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from kerasresnet.errors import KerasResNetError, UsageError
+from kerasresnet.load.predictor import load_keras
+from kerasresnet.recipe import NAME
 from kerasresnet.run import Run
 
 if TYPE_CHECKING:
@@ -94,13 +97,23 @@ def resolve(
         run = run_or_model if isinstance(run_or_model, Run) else Run.open(run_or_model)
         if not run.model_path.is_file():
             raise UsageError(f"{run.path} holds no model yet: its first epoch is not finished")
-        model = keras.saving.load_model(run.model_path, compile=False)
-        name, labels = name or run.facts["name"], labels or run.facts["labels"]
+        model = load_keras(run.model_path)
+        name, labels = name or run.fact("name"), labels or run.fact("labels")
     classes = model.output_shape[-1]
     labels = [str(i) for i in range(classes)] if labels is None else list(labels)
     if len(labels) != classes:
         raise UsageError(f"the model has {classes} classes, and {len(labels)} labels were given")
-    return run, model, name or model.name, labels
+    return run, model, check_name(name or model.name), labels
+
+
+def check_name(name: str) -> str:
+    """`name`, which is that of a directory. Raises `UsageError` for a path out of the one above."""
+    if not re.fullmatch(NAME, name) or len(name) > 80:
+        raise UsageError(
+            "a model's name is up to 80 letters, digits, dots, hyphens and underscores, a letter "
+            f"or digit first, received {name!r}; give another --name"
+        )
+    return name
 
 
 def _check(model: keras.Model, folder: Path, precision: str, tta: str | None) -> None:

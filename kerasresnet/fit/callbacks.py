@@ -170,7 +170,8 @@ class RunWriter(keras.callbacks.Callback):
             self.run.save_model(self.kept)
         self.run.write_metrics(self.rows)
         # Last: a state says that all of its epoch is on disk.
-        self.run.write_state(self.model, epoch + 1, average=self.kept if self.averaged else None)
+        average = self.kept if self.averaged else None
+        self.run.write_state(self.model, epoch + 1, self.rows, average=average)
 
     def _is_best(self) -> bool:
         scores = [row["val_accuracy"] for row in self.rows]

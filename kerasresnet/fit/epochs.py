@@ -36,7 +36,8 @@ def train_epochs(
 
     Optimizer, step count and schedule are those of all `recipe.epochs`, wherever it stops: a run
     stopped at 3 of 9 epochs and trained on equals one of 9 epochs in one go. Raises `UsageError`
-    where the network is over its limit, `KerasResNetError` where the loss becomes NaN.
+    where the network is over its limit or another process trains the run, `KerasResNetError` where
+    the loss becomes NaN or no state of the run can be read.
     """
     import keras
 
@@ -132,13 +133,14 @@ def _fit_epochs(network, kept, run: Run, recipe: Recipe, train, val, seed, last,
         TimeLeft,
         WeightAverage,
     )
+    from kerasresnet.fit.restore import restore
     from kerasresnet.network.resolution import spans
 
     on_device = recipe.augment_on == "device" and _augmentation(recipe, recipe.sizes[0])
     model = AugmentedModel(network, on_device, seed) if on_device else network
     compile_model(model, recipe, len(train[0]))
     averaged = bool(recipe.ema or recipe.lookahead)
-    first_epoch = _restore(model, run, kept if averaged else None)
+    first_epoch = restore(run, model, network, kept, keep=recipe.keep, averaged=averaged)
     if first_epoch >= last:
         return
     steps = steps_per_epoch(len(train[0]), recipe.batch_size)
@@ -200,20 +202,3 @@ def _batches(train, val, recipe: Recipe, augment, seed, first_epoch, last) -> tu
 
     targets = np.eye(classes, dtype="float32")[val[1]]
     return ArrayBatches(*train, **settings), (val[0], targets) if len(val[0]) else None
-
-
-def _restore(model: keras.Model, run: Run, average: keras.Model | None) -> int:
-    """Load the run's newest state into the compiled model; returns the epochs behind it.
-
-    `average` is the model that holds the averaged weights, where the recipe averages.
-    """
-    state = run.last_state()
-    if state is None:
-        return 0
-    epoch, path = state
-    # The optimizer's variables must exist before its weights load, or they stay untouched.
-    model.optimizer.build(model.trainable_variables)
-    model.load_weights(path)
-    if average is not None:
-        average.load_weights(run.average_of(path))
-    return epoch

@@ -50,7 +50,7 @@ def print_plan(run: Run, recipe: Recipe, data: ImageData, options: FitOptions) -
 
     facts = run.facts
     held_out = check_fits(recipe, data)
-    done = len(run.metrics)
+    done = max((state.epoch for state in run.states()), default=0)
     rows = {
         "spec": str(recipe.spec),
         "parameters": f"{facts['parameters']:,} of {recipe.max_params:,} allowed "

@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kerasresnet.disk import write_json
-from kerasresnet.errors import UsageError
+from kerasresnet.disk import NoRoom
+from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.fit.options import FitOptions
 from kerasresnet.fit.plan import check_fits, print_plan
 from kerasresnet.network.budget import check_budget, count_macs, count_parameters
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run, taken, versions
+from kerasresnet.run.directory import PICTURES
 
 if TYPE_CHECKING:
     from kerasresnet.data import ImageData
 
 
-def train_run(run: Run, recipe: Recipe, data: ImageData, *, seed: int = 0) -> dict[str, Any]:
-    """Train what `recipe` says on `data` into `run`, from its last finished epoch if it has one.
+def train_run(run: Run, recipe: Recipe, data: ImageData | None, *, seed: int = 0) -> dict[str, Any]:
+    """Do what is missing of `run`: train what `recipe` says on `data`, measure it, draw it.
 
-    Validation is a stratified slice of the training images; the test set is read once, after the
-    last epoch. Returns what it writes to results.json. Raises `UsageError` where data and spec do
-    not fit together, `KerasResNetError` where the loss becomes NaN.
+    Training goes on from the last finished epoch, if there is one. Validation is a stratified slice
+    of the training images; the test set is read once, after the last epoch. `data` may be None
+    where all is measured. Returns what results.json says. Raises `UsageError` where data and spec
+    do not fit together, `KerasResNetError` where the loss becomes NaN.
     """
+    with run.locked():
+        run.remove_leftovers()
+        stages = run.stages
+        if not (stages["trained"] and stages["measured"]):
+            _train_and_measure(run, recipe, data, seed)
+        if not stages["drawn"]:
+            _draw(run, recipe.name)
+        run.update(status="finished", error=None)
+        return run.results
+
+
+def _train_and_measure(run: Run, recipe: Recipe, data: ImageData, seed: int) -> None:
     import keras
 
     from kerasresnet.data import train_val_split
     from kerasresnet.fit.epochs import train_epochs
-    from kerasresnet.report.pictures import draw_confusion, draw_curves
 
     check_budget(recipe.spec, recipe.max_params)
     held_out = check_fits(recipe, data)
@@ -39,24 +53,27 @@ def train_run(run: Run, recipe: Recipe, data: ImageData, *, seed: int = 0) -> di
     if keras.backend.backend() == "tensorflow":
         boards = [keras.callbacks.TensorBoard(run.path / "tensorboard", write_graph=False)]
     train_epochs(run, recipe, train, val, seed=seed, callbacks=boards)
-    results = {
-        **run.facts,
-        "status": "finished",
-        "seed": seed,
-        "recipe": recipe.model_dump(mode="json") | {"spec": recipe.spec.to_text()},
-        "images": {"train": len(train[0]), "val": len(val[0]), "test": len(data.x_test)},
-        "epochs": run.metrics,
-        "train_seconds": round(sum(row["seconds"] for row in run.metrics), 1),
-        "pflop": round(sum(recipe.pflop_by_epoch(len(train[0]))), 5),
-        "test": measure_kept_model(run, data),
-    }
-    draw_curves(run.metrics, run.path / "curves.png", title=recipe.name)
-    draw_confusion(
-        results["test"]["confusion"], data.labels, run.path / "confusion.png", title=recipe.name
+    run.write_results(
+        {
+            **run.facts,
+            "status": "finished",
+            "seed": seed,
+            "recipe": recipe.model_dump(mode="json") | {"spec": recipe.spec.to_text()},
+            "images": {"train": len(train[0]), "val": len(val[0]), "test": len(data.x_test)},
+            "epochs": run.metrics,
+            "train_seconds": round(sum(row["seconds"] for row in run.metrics), 1),
+            "pflop": round(sum(recipe.pflop_by_epoch(len(train[0]))), 5),
+            "test": measure_kept_model(run, data),
+        }
     )
-    write_json(run.results_path, results)
-    run.update(status="finished")
-    return results
+
+
+def _draw(run: Run, title: str) -> None:
+    from kerasresnet.report.pictures import draw_confusion, draw_curves
+
+    tested, (curves, confusion) = run.results["test"], (run.path / name for name in PICTURES)
+    draw_curves(run.results["epochs"], curves, title=title)
+    draw_confusion(tested["confusion"], list(tested["per_class"]), confusion, title=title)
 
 
 def measure_kept_model(run: Run, data: ImageData) -> dict[str, Any]:
@@ -64,12 +81,11 @@ def measure_kept_model(run: Run, data: ImageData) -> dict[str, Any]:
 
     Those of the plain network, and under "tta" of the mean over image and mirror image.
     """
-    import keras
-
     from kerasresnet import machine
     from kerasresnet.evaluate.measure import measure_with_tta
+    from kerasresnet.load.predictor import load_keras
 
-    model = keras.saving.load_model(run.model_path, compile=False)
+    model = load_keras(run.model_path)
     if machine.trains_by_halves(run.recipe.batch_size):  # then one core takes half of a batch
         from kerasresnet.network.fast import in_halves
 
@@ -77,21 +93,11 @@ def measure_kept_model(run: Run, data: ImageData) -> dict[str, Any]:
     return measure_with_tta(model.predict_on_batch, data.x_test, data.y_test, data.labels)
 
 
-def start(options: FitOptions) -> tuple[Run, Recipe, ImageData, int]:
-    """Load the data, check everything, and make (or open) the run directory."""
+def begin(options: FitOptions) -> tuple[Run, ImageData]:
+    """Check everything that was asked for, load the data, make the run directory."""
     from kerasresnet.data import load_data
     from kerasresnet.machine import describe_device, resolve_precision
 
-    if options.resume:
-        run = Run.open(options.resume)
-        if run.results_path.is_file():
-            raise UsageError(f"{run.path} has finished already: see {run.results_path}")
-        facts = run.facts
-        data = load_data(facts["data"], options.data_dir)
-        with run.locked():
-            run.update(status="running", error=None, versions=versions(), device=describe_device())
-        recipe = run.recipe.replace(precision=facts["precision"])
-        return run, recipe, data, facts["seed"]
     recipe = options.training
     check_budget(recipe.spec, recipe.max_params)
     if options.run_dir and options.run_dir.exists():
@@ -112,41 +118,107 @@ def start(options: FitOptions) -> tuple[Run, Recipe, ImageData, int]:
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     if options.run_dir:
-        return Run.create(options.run_dir, recipe, facts), recipe, data, options.seed
-    return Run.create_under(Path("runs"), recipe, facts), recipe, data, options.seed
+        return Run.create(options.run_dir, recipe, facts), data
+    return Run.create_under(Path("runs"), recipe, facts), data
 
 
 def fit_command(options: FitOptions) -> None:
     """Plan, train, test, export; Ctrl-C says how to go on."""
-    import keras
+    run, data = (Run.open(options.resume), None) if options.resume else begin(options)
+    with run.locked():  # all of the time: what another process trains is not written to
+        _go_on(run, options, data)
 
-    run, recipe, data, seed = start(options)
-    print_plan(run, recipe, data, options)
+
+def _go_on(run: Run, options: FitOptions, data: ImageData | None) -> None:
+    """Do what `run` has not done yet of what `options` ask for; `data` is None at a resume."""
+    from kerasresnet.data import load_data
+    from kerasresnet.evaluate.measure import why_dead
+    from kerasresnet.machine import describe_device
+
+    stages = run.stages
+    missing = [name for name, done in stages.items() if not done]
+    if not options.export and "exported" in missing:
+        missing.remove("exported")
+    if not missing:
+        raise already_finished(run)
+    recipe = run.recipe.replace(precision=run.fact("precision"))
+    to_train = not (stages["trained"] and stages["measured"])
+    if to_train:
+        data = data or load_data(run.fact("data"), options.data_dir)
+        if options.resume:
+            run.update(status="running", error=None, versions=versions(), device=describe_device())
+        print_plan(run, recipe, data, options)
     try:
-        results = train_run(run, recipe, data, seed=seed)
+        results = train_run(run, recipe, data, seed=run.fact("seed"))
+        dead = why_dead(results["test"])
+        if to_train:
+            tell(run, results, dead)
+        if options.export and (options.force or not dead):
+            export_run(run, options)
     except KeyboardInterrupt:
-        done = len(run.metrics)
-        run.update(status="interrupted")
-        print(
-            f"\nstopped after {done} of {recipe.epochs} epochs; go on with\n"
-            f"  python -m kerasresnet.fit --resume {run.path}",
-            file=sys.stderr,
-        )
-        sys.exit(130)
+        _stopped(run, recipe)
     except BaseException as error:
-        run.update(status="failed", error=f"{type(error).__name__}: {error}")
+        with contextlib.suppress(KerasResNetError):  # the disk may be full
+            run.update(status="failed", error=f"{type(error).__name__}: {first_line(error)}")
+        if isinstance(error, NoRoom):
+            raise NoRoom(
+                f"{error}, then go on with python -m kerasresnet.fit --resume {run.path}"
+            ) from None
         raise
+    if options.export and dead and not options.force:
+        raise KerasResNetError(
+            f"not exported, for the network learnt nothing: {dead}; python -m kerasresnet.export "
+            f"{run.path} --force does it all the same"
+        )
+
+
+def _stopped(run: Run, recipe: Recipe) -> None:
+    run.update(status="interrupted")
+    print(
+        f"\nstopped after {len(run.metrics)} of {recipe.epochs} epochs; go on with\n"
+        f"  python -m kerasresnet.fit --resume {run.path}",
+        file=sys.stderr,
+    )
+    sys.exit(130)
+
+
+def already_finished(run: Run) -> UsageError:
+    """The error for a run of which nothing is missing."""
+    exported = run.facts.get("exported")
+    where = f", exported to {exported}" if exported else ""
+    return UsageError(
+        f"{run.path} has finished already: see {run.results_path}{where}; "
+        f"python -m kerasresnet.export {run.path} makes another export"
+    )
+
+
+def tell(run: Run, results: dict[str, Any], dead: str | None) -> None:
+    """One line of what was reached, and one more, loud, where nothing was learnt."""
     test = results["test"]
     print(
         f"test accuracy {test['accuracy']:.2%}, loss {test['loss']:.4f}, with the mirror image "
         f"{test['tta']['flip']['accuracy']:.2%}, "
         f"trained in {results['train_seconds'] / 60:.1f} min: {run.results_path}"
     )
-    if options.export and keras.backend.backend() != "tensorflow":
+    if dead:
+        print(
+            f"kerasresnet.fit: WARNING: the network learnt nothing: {dead}; try a lower "
+            "--learning-rate, a longer --warmup-epochs, or look at the images and their labels",
+            file=sys.stderr,
+        )
+
+
+def export_run(run: Run, options: FitOptions) -> None:
+    """Export the run, and write down where."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
         print(
             f"not exported: that needs KERAS_BACKEND=tensorflow, then kerasresnet.export {run.path}"
         )
-    elif options.export:
-        from kerasresnet.export import export_saved_model
+        return
+    from kerasresnet.export import export_saved_model
 
-        print(f"exported to {export_saved_model(run, options.export_dir)}")
+    version = export_saved_model(run, options.export_dir)
+    run.update(exported=str(version.resolve()))
+    print(f"exported to {version}")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.load.runtimes import SAVED_MODEL, load_format, newest_version
 from kerasresnet.run import Run
+
+if TYPE_CHECKING:
+    import keras
 
 Predictor = Callable[[np.ndarray], np.ndarray]
 
@@ -29,16 +33,26 @@ def load_predictor(path: Path) -> tuple[Predictor, tuple[int, ...], int]:
         path = newest_version(path)
         if not (path / SAVED_MODEL).is_file():
             return _format_predictor(path)
+    if is_keras:
+        return _keras_predictor(path)
     try:
-        return _keras_predictor(path) if is_keras else _saved_model_predictor(path)
-    except Exception as error:  # whatever a damaged file makes Keras or TensorFlow raise
+        return _saved_model_predictor(path)
+    except Exception as error:  # whatever a damaged file makes TensorFlow raise
+        raise KerasResNetError(f"cannot load {path}: {first_line(error)}") from None
+
+
+def load_keras(path: Path) -> keras.Model:
+    """The model of a .keras file. Raises `KerasResNetError` where it does not load."""
+    import keras
+
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:  # whatever a damaged file makes Keras raise
         raise KerasResNetError(f"cannot load {path}: {first_line(error)}") from None
 
 
 def _keras_predictor(path: Path) -> tuple[Predictor, tuple[int, ...], int]:
-    import keras
-
-    model = keras.saving.load_model(path, compile=False)
+    model = load_keras(path)
     return model.predict_on_batch, model.input_shape[1:], model.output_shape[-1]
 
 

@@ -122,7 +122,7 @@ class KerasModel:
         self.image_shape = tuple(shape)
         folder = path if path.is_dir() else path.parent
         is_run = (folder / "run.json").is_file()
-        self.labels = Run.open(folder).facts["labels"] if is_run else None
+        self.labels = Run.open(folder).facts.get("labels") if is_run else None
         self.labels = self.labels or [str(i) for i in range(classes)]
 
     def predict(self, images: np.ndarray | list[bytes]) -> Answer:

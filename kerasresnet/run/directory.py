@@ -1,4 +1,4 @@
-"""A run: the directory that holds what one training produced.
+"""The directory of a run: its files, and how each is written and read back.
 
     runs/20260131-101500-quick/
       run.json        what was asked for: data, seed, versions, device; and how far it got
@@ -6,13 +6,14 @@
       metrics.csv     one row an epoch; metrics.json holds the same
       tensorboard/    the same again, for `tensorboard --logdir`
       state-0007.weights.h5   weights and optimizer after epoch 7, for --resume; average-… beside
-                      it where the recipe averages weights
+                      it where the recipe averages weights; state-0007.json holds their checksums
       model.keras     the weights that the recipe keeps
+      results.json    everything measured, the test accuracy included
       curves.png confusion.png
-      results.json    everything measured, the test accuracy included; written last
+      run.lock        held by the process that trains
 
-All but pictures and TensorBoard's files are written aside and renamed, so that a kill at any
-moment leaves the old or the new.
+All but TensorBoard's files are written aside, synced and renamed, so that a kill or a power cut at
+any moment leaves the old or the new; only the process that holds the lock writes.
 """
 
 from __future__ import annotations
@@ -21,19 +22,30 @@ import contextlib
 import csv
 import importlib.metadata
 import io
-import os
 import platform
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerasresnet.disk import locked, read_json, write_json, write_text
-from kerasresnet.errors import UsageError
+from kerasresnet.disk import (
+    ASIDE,
+    locked,
+    publish,
+    read_json,
+    staged,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.recipe import Recipe
+from kerasresnet.run.record import Metrics, Row, RunFacts, RunResults, checked, read_record
+from kerasresnet.run.states import State, model_file, states_of, weights_file
 
-STATE = "state-{epoch:04d}.weights.h5"
+PICTURES = ("curves.png", "confusion.png")
 
 
 @dataclass(frozen=True)
@@ -44,17 +56,21 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe, facts: dict[str, Any]) -> Run:
-        """Start a run in a directory that does not exist yet. Raises `UsageError` if it does."""
+        """Start a run in a directory that does not exist yet. Raises `UsageError` if it does.
+
+        It is made aside and renamed: a kill leaves no directory, or one that resumes.
+        """
+        if path.exists():
+            raise taken(path)
         try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            raise taken(path) from None
+            with staged(path.parent, ".new-run-") as folder:
+                write_text(folder / "recipe.toml", recipe.to_toml())
+                _write_facts(folder / "run.json", {"status": "running", **facts})
+                if not publish(folder, path):
+                    raise taken(path)
         except OSError as error:
             raise UsageError(f"cannot make the run directory {path}: {error.strerror}") from None
-        run = cls(path)
-        write_text(path / "recipe.toml", recipe.to_toml())
-        run.update(status="running", **facts)
-        return run
+        return cls(path)
 
     @classmethod
     def create_under(cls, base: Path, recipe: Recipe, facts: dict[str, Any]) -> Run:
@@ -86,7 +102,17 @@ class Run:
     @property
     def facts(self) -> dict[str, Any]:
         """What run.json says: name, data, seed, versions, device, status."""
-        return read_json(self.path / "run.json")
+        record = read_record(RunFacts, self.path / "run.json")
+        return record.model_dump(mode="json", exclude_none=True)
+
+    def fact(self, name: str) -> Any:
+        """One entry of run.json. Raises `KerasResNetError` where it has none."""
+        facts = self.facts
+        if name not in facts:
+            raise KerasResNetError(
+                f"{self.path / 'run.json'} says no {name}, which every run of kerasresnet.fit does"
+            )
+        return facts[name]
 
     @property
     def results(self) -> dict[str, Any]:
@@ -96,7 +122,9 @@ class Run:
                 f"{self.path} has not finished; go on with "
                 f"python -m kerasresnet.fit --resume {self.path}"
             )
-        return read_json(self.results_path)
+        written = read_json(self.results_path)
+        checked(RunResults, written, self.results_path)
+        return written
 
     @property
     def model_path(self) -> Path:
@@ -106,11 +134,31 @@ class Run:
     def results_path(self) -> Path:
         return self.path / "results.json"
 
+    @property
+    def stages(self) -> dict[str, bool]:
+        """Which of the things that a run does are done, in their order."""
+        measured, states = self.results_path.is_file(), states_of(self.path)
+        exported = self.facts.get("exported")
+        return {
+            "trained": self.holds_model()
+            and (measured or (bool(states) and states[0].epoch >= self.recipe.epochs)),
+            "measured": measured,
+            "drawn": all((self.path / name).is_file() for name in PICTURES),
+            "exported": exported is not None and Path(exported).exists(),
+        }
+
+    def holds_model(self) -> bool:
+        """Whether model.keras is there, and every byte in it what was written."""
+        try:
+            with zipfile.ZipFile(self.model_path) as archive:  # which holds its own checksums
+                return archive.testzip() is None
+        except Exception:  # whatever a damaged archive makes its readers raise
+            return False
+
     def update(self, **facts: Any) -> None:
         """Change some entries of run.json; None removes one."""
-        path = self.path / "run.json"
-        before = read_json(path) if path.is_file() else {}
-        write_json(path, {k: v for k, v in (before | facts).items() if v is not None})
+        with self.locked():
+            _write_facts(self.path / "run.json", self.facts | facts)
 
     @contextlib.contextmanager
     def locked(self, wait: float = 0.0) -> Iterator[None]:
@@ -123,51 +171,56 @@ class Run:
             yield
 
     @property
-    def metrics(self) -> list[dict[str, float]]:
+    def metrics(self) -> list[Row]:
         """One row for each finished epoch, first to last."""
         path = self.path / "metrics.json"
-        return read_json(path) if path.is_file() else []
+        if not path.is_file():
+            return []
+        return list(checked(Metrics, {"rows": read_json(path)}, path).rows)
 
-    def write_metrics(self, rows: list[dict[str, float]]) -> None:
+    def write_metrics(self, rows: list[Row]) -> None:
         """Rewrite metrics.json and metrics.csv."""
-        write_json(self.path / "metrics.json", rows)
         table = io.StringIO()
         writer = csv.DictWriter(table, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-        write_text(self.path / "metrics.csv", table.getvalue())
+        with self.locked():
+            write_json(self.path / "metrics.json", rows)
+            write_text(self.path / "metrics.csv", table.getvalue())
 
-    def last_state(self) -> tuple[int, Path] | None:
-        """The epoch and the file of the newest resumable state, or None before the first."""
-        states = sorted(self.path.glob("state-[0-9]*.weights.h5"))
-        return (int(states[-1].name[6:-11]), states[-1]) if states else None
+    def states(self) -> list[State]:
+        """What it can be resumed from, newest first."""
+        return states_of(self.path)
 
-    def average_of(self, state: Path) -> Path:
-        """The file of the averaged weights that belong to a state, where the recipe averages."""
-        return state.with_name(state.name.replace("state-", "average-"))
+    def write_state(self, model: Any, epoch: int, rows: list[Row], average: Any = None) -> None:
+        """Save weights and optimizer of the compiled `model` after `epoch`.
 
-    def write_state(self, model: Any, epoch: int, average: Any = None) -> None:
-        """Save weights and optimizer of the compiled `model` after `epoch`; drop older states.
-
-        `average` is the model that holds the averaged weights, if there is one.
+        `rows` are the metrics up to it; `average` is the model that holds the averaged weights, if
+        there is one.
         """
-        path = self.path / STATE.format(epoch=epoch)
-        # The average first: a state says that all of its epoch is on disk.
-        files = {self.average_of(path): average, path: model}
-        for file, source in files.items():
-            if source is not None:
-                aside = file.with_name("aside-" + file.name)
-                source.save_weights(aside)
-                os.replace(aside, file)
-        for old in self.path.glob("*-[0-9]*.weights.h5"):
-            if old not in files:
-                old.unlink()
+        averaged = None if average is None else weights_file(average)
+        with self.locked():
+            State(self.path, epoch).write(weights_file(model), averaged, rows)
 
     def save_model(self, model: Any) -> None:
         """Save `model`, which was never compiled, as model.keras."""
-        aside = self.path / "aside-model.keras"
-        model.save(aside)
-        os.replace(aside, self.model_path)
+        with self.locked():
+            write_bytes(self.model_path, model_file(model))
+
+    def write_results(self, results: dict[str, Any]) -> None:
+        checked(RunResults, results, self.results_path)
+        with self.locked():
+            write_json(self.results_path, results)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process was writing. The caller holds the lock."""
+        for path in self.path.glob(f"{ASIDE}*"):
+            path.unlink(missing_ok=True)
+
+
+def _write_facts(path: Path, facts: dict[str, Any]) -> None:
+    record = checked(RunFacts, {k: v for k, v in facts.items() if v is not None}, path)
+    write_json(path, record.model_dump(mode="json", exclude_none=True))
 
 
 def taken(path: Path) -> UsageError:
