@@ -110,7 +110,7 @@ MAY_USE = {
     "run": {"disk", "schema", "recipe"},
     "optim": set(),
     "data": {"disk", "augment"},
-    "load": {"run"},
+    "load": {"disk", "schema", "run"},
     "evaluate": {"load"},
     "report": {"disk", "run"},
     "export": {"disk", "network", "recipe", "run", "load", "evaluate"},

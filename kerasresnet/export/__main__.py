@@ -67,8 +67,6 @@ def export(options: ExportOptions) -> Path:
     from kerasresnet.export import export_saved_model
 
     run = Run.open(options.run_dir)
-    if run.results_path.is_file() and not options.force:
-        refuse_dead(run)
     if options.format != "saved_model":
         return _other_format(run, options)
     data = load_data(run.fact("data"), options.data_dir) if options.measure else None
@@ -120,8 +118,10 @@ def _other_format(run: Run, options: ExportOptions) -> Path:
 def main() -> None:
     with exit_on_error("kerasresnet.export"):
         options = parse(ExportOptions, None, prog="python -m kerasresnet.export")
-        Run.open(options.run_dir)
+        run = Run.open(options.run_dir)
         check_options(options)
+        if run.results_path.is_file() and not options.force:
+            refuse_dead(run)
         quiet_tensorflow(options.verbose)
         print(export(options))
 

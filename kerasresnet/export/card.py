@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasresnet.disk import write_json, write_text
-from kerasresnet.load.runtimes import CARD
+from kerasresnet.load.runtimes import CARD, CardFacts
 from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.run import Run, versions
 
@@ -75,6 +75,7 @@ def model_card(
 
 def write_card(card: dict[str, Any], folder: Path) -> None:
     """Write `model_card.json` and `model_card.md` into `folder`."""
+    CardFacts(**card)  # what is read back is what was written
     folder.mkdir(exist_ok=True)
     write_json(folder / CARD, card)
     write_text(folder / "model_card.md", card_text(card))

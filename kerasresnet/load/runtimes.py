@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,8 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import ConfigDict
 
+from kerasresnet.disk import read_json
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
+from kerasresnet.run.record import checked
+from kerasresnet.schema import Schema
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,26 @@ def newest_version(path: Path) -> Path:
 
 
 def read_card(version: Path) -> dict[str, Any]:
-    """What an exported version says of itself (`kerasresnet.export.card`); {} where nothing."""
-    for folder in (version / "assets.extra", version):
-        with contextlib.suppress(OSError, ValueError):
-            return json.loads((folder / CARD).read_text("utf-8"))
+    """What an exported version says of itself (`kerasresnet.export.card`); {} where nothing.
+
+    Raises `KerasResNetError` where it says what no export of ours does.
+    """
+    for path in (version / "assets.extra" / CARD, version / CARD):
+        if path.is_file():
+            return checked(CardFacts, read_json(path), path).model_dump()
     return {}
+
+
+class CardFacts(Schema):
+    """model_card.json, as far as it is read back; what only people read is in it too."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=True)
+
+    labels: list[str]
+    export: dict[str, Any]
+    name: str | None = None
+    network: str | None = None
+    data: str | None = None
 
 
 def require(format: str) -> None:

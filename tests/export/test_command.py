@@ -17,7 +17,10 @@ def command(*arguments):
 
 
 def test_it_prints_the_directory_of_the_new_version(finished_run, tmp_path):
-    done = command(finished_run.path, "--export-dir", tmp_path, "--name", "served")
+    line = (finished_run.path, "--export-dir", tmp_path, "--name", "served")
+    refused = command(*line)  # three epochs taught it nothing
+    assert refused.returncode == 1 and "learnt nothing: it is right in" in refused.stderr
+    done = command(*line, "--force")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(tmp_path / "served" / "1")
     assert (tmp_path / "served" / "1" / "saved_model.pb").is_file()

@@ -183,7 +183,9 @@ def test_what_is_missing_of_a_run_is_done_by_resuming(finished_run, tmp_path, ca
     resume(run)
     assert run.stages["drawn"]
     # As after a kill between results.json and the rename of the export.
-    resume(run, export=True, export_dir=tmp_path / "served")
+    with pytest.raises(KerasResNetError, match="not exported, for the network learnt nothing"):
+        resume(run, export=True, export_dir=tmp_path / "served")
+    resume(run, export=True, export_dir=tmp_path / "served", force=True)
     exported = tmp_path / "served" / "tiny" / "1"
     assert (exported / "saved_model.pb").is_file() and run.facts["exported"] == str(exported)
     with pytest.raises(UsageError, match=rf"exported to {exported}"):

@@ -1,6 +1,8 @@
 """The directory of a run: made whole, written by one process, and checked when it is read."""
 
 import json
+import os
+import pathlib
 import subprocess
 import sys
 
@@ -151,6 +153,23 @@ def test_the_two_newest_states_stay_with_the_metrics_up_to_each(run):
     }
     for state in run.states():
         assert state.check([], averaged=True) == [row(n) for n in range(1, state.epoch + 1)]
+
+
+def test_a_state_is_on_disk_to_its_last_byte_before_an_older_one_goes(run, monkeypatch):
+    for epoch in (1, 2):
+        run.write_state(Bytes(b"w"), epoch, [row(n + 1) for n in range(epoch)])
+    done, fsync, unlink = [], os.fsync, pathlib.Path.unlink
+    monkeypatch.setattr(os, "fsync", lambda opened: (done.append("sync"), fsync(opened)))
+
+    def noted(path, missing_ok=False):
+        done.append(path.name)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(pathlib.Path, "unlink", noted)
+    run.write_state(Bytes(b"w"), 3, [row(1), row(2), row(3)])
+    done = [name for name in done if not name.startswith("aside-")]
+    # Each of the two files, and the names in the folder after each rename.
+    assert done[:5] == ["sync"] * 4 + ["state-0001.json"] and "sync" not in done[4:]
 
 
 @pytest.mark.parametrize("name", ["state-0002.weights.h5", "average-0002.weights.h5"])

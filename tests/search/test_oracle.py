@@ -3,6 +3,7 @@
 import collections
 import json
 import random
+import shutil
 
 import pytest
 from keras_tuner.engine.trial import Trial, TrialStatus
@@ -256,6 +257,24 @@ def test_a_kill_before_any_write_loses_no_trial_and_counts_none_twice(tmp_path, 
         t.trial_id: t.score for t in oracle.trials.values()
     }
     assert reloaded.create_trial("tuner0").status == TrialStatus.STOPPED
+
+
+def test_a_trial_whose_folder_was_deleted_counts_as_failed(tmp_path):
+    oracle, left = make_oracle(tmp_path), iter(range(6))
+
+    def stop_after_six(trial):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(oracle, fails=stop_after_six)
+    for trial_id in (oracle.end_order[1], oracle.start_order[-1]):  # one done, one running
+        shutil.rmtree(tmp_path / "search" / f"trial_{trial_id}")
+    again = make_oracle(tmp_path)
+    assert [t.status for t in again.trials.values()].count(TrialStatus.FAILED) == 2
+    run(again)
+    assert rungs(again) == FULL
+    assert sorted(again.end_order) == sorted(again.trials)
 
 
 def test_a_trial_that_ended_twice_counts_once(tmp_path):

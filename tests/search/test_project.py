@@ -1,6 +1,7 @@
 """The directory of a search keeps its settings, and strangers and second searches out."""
 
 import contextlib
+import json
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 import pytest
 
 from kerasresnet.disk import write_json
-from kerasresnet.errors import UsageError
+from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.recipe import Recipe
 from tuning.search import project as project_module
 from tuning.search.project import Project, Settings
@@ -271,3 +272,54 @@ def test_clearing_takes_links_and_not_what_they_lead_to(tmp_path):
     project.clear()
     assert contents(project.path) == {}
     assert (tmp_path / "elsewhere" / "thesis.tex").read_text() == "years of work"
+
+
+def change_settings(written):
+    return lambda path: path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"settings": written})
+    )
+
+
+DAMAGES = {
+    "empty settings": ("search.json", change_settings({}), "its settings lack base, data"),
+    "no settings": ("search.json", change_settings(None), "search.json is damaged"),
+    "a wrong one": (
+        "search.json",
+        change_settings(SETTINGS.model_dump() | {"seed": "x"}),
+        "seed: input should be a valid integer",
+    ),
+    "cut oracle": (
+        "oracle.json",
+        lambda path: path.write_text('{"start'),
+        "oracle.json is damaged",
+    ),
+    "another oracle": ("oracle.json", lambda path: path.write_text("[]"), "oracle.json is damaged"),
+    "empty trial": (
+        "trial_0000/trial.json",
+        lambda path: path.write_text(""),
+        r"trial_0000/trial\.json is damaged .*; delete .*/trial_0000 and it counts as failed, or",
+    ),
+    "nested trial": (
+        "trial_0000/trial.json",
+        lambda path: path.write_text(100_000 * "["),
+        r"trial_0000/trial\.json is damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "damage", "told"), DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_search_is_told_at_once_with_what_can_be_done(name, damage, told, tmp_path):
+    project = started(tmp_path)
+    (tmp_path / "trial_0000").mkdir()
+    (tmp_path / "oracle.json").write_text(
+        '{"start_order": [], "end_order": [], "ongoing_trials": {}}'
+    )
+    (tmp_path / "trial_0000" / "trial.json").write_text(
+        '{"trial_id": "0000", "status": "FAILED", "score": null, "hyperparameters": {"values": {}}}'
+    )
+    project.check_files()
+    damage(tmp_path / name)
+    with pytest.raises(KerasResNetError, match=told) as caught:
+        Project.create(tmp_path, SETTINGS, space()).check_files()
+    assert "\n" not in str(caught.value) and "with --overwrite" in str(caught.value)
+    Project.open(tmp_path).clear()

@@ -47,6 +47,7 @@ def search(options: SearchOptions) -> int:
             raise UsageError("a worker never deletes a search: leave out --overwrite")
         Project.open(path).clear()
     project = Project.create(path, settings, space)
+    project.check_files()
     print_plan(project, options, space.network(first_choice(space) or drawn))
     with project.in_use():
         if part == "worker":

@@ -9,7 +9,7 @@ import numpy as np
 
 from kerasresnet.data import ImageData, load_data, train_val_split
 from kerasresnet.disk import publish, read_json, staged, write_json
-from kerasresnet.errors import UsageError
+from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.network.spec import ResNetSpec
 from tuning.search.project import Project, Settings
 
@@ -35,8 +35,15 @@ def search_images(project: Project, data_dir: Path | None = None) -> SearchImage
         base = project.space.base
         data = load_data(project.settings.data, data_dir)
         _store(_split(data, project.settings, base.batch_size, base.spec), data.labels, folder)
-    x_train, y_train, x_val, y_val = (np.load(folder / f"{p}.npy", mmap_mode="r") for p in PARTS)
-    labels = tuple(read_json(folder / "labels.json"))
+    try:
+        arrays = [np.load(folder / f"{part}.npy", mmap_mode="r") for part in PARTS]
+        labels = tuple(read_json(folder / "labels.json"))
+    except (KerasResNetError, OSError, ValueError, TypeError, EOFError) as error:
+        raise KerasResNetError(
+            f"the images in {folder} are damaged ({first_line(error)}); delete that folder, and "
+            "the same command makes them again"
+        ) from None
+    x_train, y_train, x_val, y_val = arrays
     return SearchImages((x_train, y_train), (x_val, y_val), labels)
 
 

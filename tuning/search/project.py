@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from kerasresnet.disk import ASIDE, locked, read_json, write_json
-from kerasresnet.errors import KerasResNetError, UsageError
+from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.network.budget import DEFAULT_LIMIT
 from kerasresnet.recipe import Recipe
 from kerasresnet.schema import Schema
@@ -49,6 +49,40 @@ class Settings(Schema):
     train_images: Positive | None = None
     val_images: Positive = 5_000
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class _SearchFile(Schema):
+    """search.json."""
+
+    settings: Settings
+    recipe: str
+    space: dict[str, Any]
+
+
+class _OurPart(Schema):
+    # Of the files that keras-tuner writes: it has more in them.
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=True)
+
+
+class _OracleFile(_OurPart):
+    """oracle.json, as far as it is needed here."""
+
+    start_order: list[str]
+    end_order: list[str]
+    ongoing_trials: dict[str, str]
+
+
+class _Choice(_OurPart):
+    values: dict[str, Any]
+
+
+class _TrialFile(_OurPart):
+    """trial.json, as far as it is needed here."""
+
+    trial_id: str
+    status: str
+    score: float | None
+    hyperparameters: _Choice
 
 
 @dataclass(frozen=True)
@@ -115,7 +149,13 @@ class Project:
 
     @functools.cached_property
     def _written(self) -> dict[str, Any]:
-        return read_json(self.path / "search.json")
+        written = read_json(self.path / "search.json")
+        with self._blaming("search.json"):
+            if missing := Settings.model_fields.keys() - dict(written["settings"]).keys():
+                raise ValueError(f"its settings lack {', '.join(sorted(missing))}")
+            _SearchFile(**written)
+            tomllib.loads(written["recipe"])
+        return written
 
     @property
     def settings(self) -> Settings:
@@ -123,8 +163,29 @@ class Project:
 
     @functools.cached_property
     def space(self) -> Space:
-        base = Recipe(**tomllib.loads(self._written["recipe"]))
-        return Space(base, narrow(self._written["space"]), self.settings.max_macs)
+        with self._blaming("search.json"):
+            base = Recipe(**tomllib.loads(self._written["recipe"]))
+            return Space(base, narrow(self._written["space"]), self.settings.max_macs)
+
+    def check_files(self) -> None:
+        """Raise `KerasResNetError`, with what can be done, where a file of it cannot be read."""
+        if (self.path / "oracle.json").is_file():
+            with self._blaming("oracle.json"):
+                _OracleFile(**read_json(self.path / "oracle.json"))
+        for path in sorted(self.path.glob("trial_*/trial.json")):
+            drop = f"delete {path.parent} and it counts as failed, or "
+            with self._blaming(str(path.relative_to(self.path)), drop):
+                _TrialFile(**read_json(path))
+
+    @contextlib.contextmanager
+    def _blaming(self, name: str, instead: str = "") -> Iterator[None]:
+        try:
+            yield
+        except (KerasResNetError, ValueError, TypeError, KeyError) as error:
+            raise KerasResNetError(
+                f"{self.path / name} is damaged ({first_line(error)}); {instead}begin again with "
+                "another --search-dir, or in this one with --overwrite"
+            ) from None
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import multiprocessing
-import shutil
 import signal
 import subprocess
 import sys
@@ -87,8 +86,7 @@ def train(
     this process is passed on. Where the training fails, run.json says why.
     """
     run = study_run.run
-    if not (run.path / "run.json").is_file():
-        shutil.rmtree(run.path, ignore_errors=True)  # killed before it began
+    if not run.path.exists():
         Run.create(run.path, study_run.recipe, _facts(study_run, facts))
     run.update(error=None)
     command = [sys.executable, "-m", "kerasresnet.fit", "--resume", str(run.path), "--no-export"]
@@ -117,7 +115,8 @@ def train(
         child.wait()
     if not study_run.finished:
         error = study_run.error or _last_words(child.returncode, study_run.log)
-        run.update(status="failed", error=error)
+        with contextlib.suppress(UsageError):  # somebody else trains it: then that is the reason
+            run.update(status="failed", error=error)
 
 
 def _facts(study_run: StudyRun, facts: dict[str, Any]) -> dict[str, Any]:

@@ -12,16 +12,34 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from kerasresnet.disk import locked, read_json, write_json
-from kerasresnet.errors import UsageError
+from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.network.budget import count_macs
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run
+from kerasresnet.schema import Schema
 from tuning.study.factors import Setting
 
 LOCK = "study.lock"
+
+
+class _SettingPart(Schema):
+    factor: str
+    value: str
+    recipe: dict[str, Any]
+
+
+class _StudyFile(Schema):
+    """study.json."""
+
+    base: str
+    data: str
+    seeds: Annotated[int, Field(ge=1)]
+    settings: tuple[_SettingPart, ...]
 
 
 @dataclass(frozen=True)
@@ -41,11 +59,14 @@ class Study:
         if not (path / "study.json").is_file():
             what = "is no study: it has no study.json" if path.is_dir() else "does not exist"
             raise UsageError(f"{path} {what}; give a directory that tuning.study made")
-        written = read_json(path / "study.json")
-        settings = tuple(
-            Setting(s["factor"], s["value"], Recipe(**s["recipe"])) for s in written["settings"]
-        )
-        return cls(path, written["base"], written["data"], written["seeds"], settings)
+        try:
+            written = _StudyFile(**read_json(path / "study.json"))
+            found = [Setting(s.factor, s.value, Recipe(**s.recipe)) for s in written.settings]
+        except (KerasResNetError, TypeError) as error:
+            raise KerasResNetError(
+                f"{path / 'study.json'} is damaged ({error}); begin again with another --dir"
+            ) from None
+        return cls(path, written.base, written.data, written.seeds, tuple(found))
 
     @contextlib.contextmanager
     def begun(self) -> Iterator[None]:
@@ -71,18 +92,12 @@ class Study:
                     )
             elif any(entry.name != LOCK for entry in self.path.iterdir()):
                 raise UsageError(f"{self.path} is no study of ours; choose another --dir")
-            write_json(
-                self.path / "study.json",
-                {
-                    "base": self.base,
-                    "data": self.data,
-                    "seeds": self.seeds,
-                    "settings": [
-                        {"factor": s.factor, "value": s.value, "recipe": _written(s.recipe)}
-                        for s in self.settings
-                    ],
-                },
+            settings = tuple(
+                _SettingPart(factor=s.factor, value=s.value, recipe=_written(s.recipe))
+                for s in self.settings
             )
+            file = _StudyFile(base=self.base, data=self.data, seeds=self.seeds, settings=settings)
+            write_json(self.path / "study.json", file.model_dump(mode="json"))
             yield
 
     def runs(self) -> list[StudyRun]:
@@ -126,8 +141,7 @@ class StudyRun:
     @property
     def error(self) -> str | None:
         """Why it failed, where it did."""
-        facts = self.run.path / "run.json"
-        return read_json(facts).get("error") if facts.is_file() else None
+        return self.run.facts.get("error") if self.run.path.exists() else None
 
     @property
     def work(self) -> int:

@@ -179,7 +179,8 @@ class ResumableTuner(keras_tuner.Tuner):
         lines = (trial.message or "").strip().splitlines()
         run = Path(self.get_trial_dir(trial.trial_id)) / "run"
         if (run / "run.json").is_file() and lines:
-            Run(run).update(status="failed", error=lines[-1].partition(": ")[2] or lines[-1])
+            with contextlib.suppress(KerasResNetError):  # it is another's now, or the disk is full
+                Run(run).update(status="failed", error=lines[-1].partition(": ")[2] or lines[-1])
 
     def _run_and_update_trial(self, trial: Trial, images: SearchImages) -> None:
         self.oracle.update_trial(trial.trial_id, self.run_trial(trial, images))

@@ -103,6 +103,23 @@ class BudgetedOracle(LeasedOracle):
     def _save_trial(self, trial: keras_tuner.engine.trial.Trial) -> None:
         write_json(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
 
+    def set_state(self, state: dict[str, Any]) -> None:
+        """The state as it was saved; a trial whose folder was deleted counts as failed."""
+        for trial_id in state["start_order"]:
+            if trial_id not in self.trials:
+                gone = keras_tuner.engine.trial.Trial(
+                    self.get_space(), trial_id, TrialStatus.FAILED, "its folder was deleted"
+                )
+                self.trials[trial_id] = gone
+                Path(self._get_trial_dir(trial_id)).mkdir(exist_ok=True)
+                self._save_trial(gone)
+                others = [other for other in state["end_order"] if other != trial_id]
+                retried = [other for other in state["retry_queue"] if other != trial_id]
+                ongoing = {k: v for k, v in state["ongoing_trials"].items() if v != trial_id}
+                state |= {"end_order": [*others, trial_id], "retry_queue": retried}
+                state |= {"ongoing_trials": ongoing}
+        super().set_state(state)
+
     def reload(self) -> None:
         super().reload()
         # A kill between the two files of a new trial leaves one that the oracle never gave out.

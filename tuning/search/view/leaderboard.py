@@ -34,7 +34,9 @@ def write_report(folder: str | Path, out: Path | None = None) -> list[Path]:
     --recipe` takes. The same search gives the same files. Returns their paths. Raises `UsageError`
     where `folder` is no search, or none of its trials has finished.
     """
-    search = SearchReader(Project.open(folder).path).read()
+    project = Project.open(folder)
+    _ = project.settings  # damaged ones are told here
+    search = SearchReader(project.path).read()
     trials = sorted((trial for trial in search.trials if trial.scored), key=rank_key)
     if not trials:
         raise UsageError(_nothing_yet(search))
