@@ -36,10 +36,15 @@ def conv_bn(
 
     With a `pool` above 1, windows of it are max-pooled between convolution and batch norm.
     Layers are named `{name}_conv{index}`, `{name}_pool{index}`, `{name}_bn{index}`,
-    `{name}_relu{index}`.
+    `{name}_relu{index}`; where there is a stride, `{name}_pad{index}` or `{name}_stride{index}`
+    comes first.
     """
     padding = "same"
-    if stride > 1 and kernel > 1:
+    if stride > 1 and kernel == 1:
+        # TensorFlow 2.21 writes past an array in the filter gradient of a strided 1 x 1 convolution
+        # of fewer than 16 channels in and rows of 46 pixels or more: the stride goes before it.
+        x, stride = layers.AveragePooling2D(1, strides=stride, name=f"{name}_stride{index}")(x), 1
+    elif stride > 1:
         # With a stride, "same" pads one side more than the other; the reference never does.
         x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad{index}")(x)
         padding = "valid"

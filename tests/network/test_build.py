@@ -212,6 +212,39 @@ def test_batch_norms_take_another_momentum():
     assert {norm.momentum for norm in norms} == {0.6}
 
 
+TRAINING = """
+import os, sys
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import keras, numpy as np
+from kerasresnet.network.build import build_model
+from kerasresnet.network.spec import ResNetSpec
+model = build_model(ResNetSpec.from_text(sys.argv[1]))
+model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+images = np.random.default_rng(0).integers(0, 256, (16, *model.input_shape[1:]), dtype="uint8")
+model.fit(images, np.eye(10)[np.arange(16) % 10], epochs=3, batch_size=16, verbose=0)
+"""
+
+
+@pytest.mark.parametrize("text", ["BB1x8-BB1x16-in48x48x3", "stem4k1s2-BN1x2s2k1-in96x96x3"])
+def test_narrow_projections_of_larger_images_train(text):
+    # In a process of its own: TensorFlow's strided 1 x 1 convolution ends it with a signal.
+    command = [sys.executable, "-c", TRAINING, text]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, (done.returncode, done.stderr[-1_000:])
+
+
+@pytest.mark.parametrize(("size", "stride"), [(12, 2), (13, 2), (13, 3), (5, 4)])
+def test_a_strided_1x1_convolution_is_what_it_was(size, stride):
+    from kerasresnet.network.blocks import conv_bn
+
+    inputs = keras.Input((size, size, 3))
+    ours = keras.Model(inputs, conv_bn(inputs, 4, 1, name="x", stride=stride, activation=False))
+    images = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype("float32")
+    strided = keras.ops.conv(images, ours.get_layer("x_conv").kernel, strides=stride)
+    found = keras.Model(inputs, ours.get_layer("x_conv").output)
+    np.testing.assert_allclose(outputs(found, images), strided, rtol=1e-6, atol=1e-6)
+
+
 PLAIN_KERAS = """
 import sys
 sys.modules["kerasresnet"] = None  # importing it fails
