@@ -1,18 +1,27 @@
-"""What every command shares: how its flags are read."""
+"""What every command shares: how its flags are read, and what it says while it waits."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
 
 import tyro
 
 from kerasresnet.errors import UsageError
 from kerasresnet.network.spec import ResNetSpec
 
+_LONG = 5.0  # seconds that nobody wonders about
+_THOUSANDS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+_COUNT = re.compile(r"([+-]?[0-9_,]+(?:\.[0-9]+)?)([kKmMgG]?)")
+
 
 def parse(kind: type, arguments: list[str] | None, *, prog: str, default=None):
-    """tyro over `kind`, with specs written as text and mistakes told as `UsageError`."""
+    """tyro over `kind`, with specs written as text, 60k for 60000, and mistakes as `UsageError`."""
     registry = tyro.constructors.ConstructorRegistry()
 
     @registry.primitive_rule
@@ -27,6 +36,18 @@ def parse(kind: type, arguments: list[str] | None, *, prog: str, default=None):
             str_from_instance=lambda spec: [spec.to_text()],
         )
 
+    @registry.primitive_rule
+    def _count(info: tyro.constructors.PrimitiveTypeInfo):
+        if info.type is not int:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="INT",
+            instance_from_str=lambda texts: read_count(texts[0]),
+            is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
+            str_from_instance=lambda value: [str(value)],
+        )
+
     settings = {} if default is None else {"default": default}
     boxes = io.StringIO()
     try:
@@ -38,8 +59,57 @@ def parse(kind: type, arguments: list[str] | None, *, prog: str, default=None):
         raise
 
 
+def read_count(text: str) -> int:
+    """A whole number: 60000, 60_000, 60k, 1.5M. Raises `UsageError`."""
+    matched = _COUNT.fullmatch(text.strip())
+    if matched and len(text) <= 40:
+        letter = matched[2].lower() if matched[2] in "kK" else matched[2].upper()
+        digits = matched[1].replace("_", "").replace(",", "")
+        whole, _, part = digits.partition(".")
+        thousands = _THOUSANDS[letter]
+        # In whole numbers: 0.1 is none in binary.
+        rest, over = divmod(int(part or 0) * thousands, 10 ** len(part))
+        if whole.strip("+-") and not over:
+            sign = -1 if whole.startswith("-") else 1
+            return int(whole) * thousands + sign * rest
+    raise UsageError(f"a whole number is written 60000, 60k or 1.5M, received {text!r}")
+
+
 def _first_sentence(boxed: str) -> str:
-    """What tyro says in the first part of its first box, as one line."""
+    """What tyro says in the first part of its first box as one line; of strange flags, the next."""
     lines = [line.strip("│╭╮╰╯ ").strip() for line in boxed.splitlines()[1:]]
     rule = next((i for i, line in enumerate(lines) if set(line) <= {"─"}), len(lines))
-    return " ".join(lines[:rule]).removeprefix("Error parsing training: ")
+    sentence = " ".join(lines[:rule]).removeprefix("Error parsing training: ")
+    if strange := re.match(r"Unrecognized options: (.*)", sentence):
+        return _strange(strange[1].split(", "), lines[rule:])
+    return sentence.removeprefix("Error parsing ")
+
+
+def _strange(received: list[str], lines: list[str]) -> str:
+    """The sentence for words that belong to no flag, with those that tyro finds near."""
+    flag = next((word for word in received if word.startswith("-")), None)
+    if flag is None:
+        return f"{' '.join(received)!r} belongs to no flag"
+    near = [line.split()[0].rstrip(",") for line in lines if line.startswith("--")][:3]
+    if not near:
+        return f"there is no flag {flag.split('=')[0]}"
+    listed = ", ".join(near[:-1]) + (" or " if near[1:] else "") + near[-1]
+    return f"there is no flag {flag.split('=')[0]}: did you mean {listed}?"
+
+
+@contextlib.contextmanager
+def waiting_for(what: str, seconds: float = _LONG) -> Iterator[None]:
+    """Say on a terminal's stderr what is waited for, where that takes longer than `seconds`."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    kept = os.dup(sys.stderr.fileno())  # what is waited for may close it meanwhile
+    timer = threading.Timer(seconds, os.write, (kept, f"waiting for {what} …\n".encode()))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        os.close(kept)

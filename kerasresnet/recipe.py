@@ -6,13 +6,14 @@ what it reaches. A file may start from another: `base = "quick"`, then what diff
 
 from __future__ import annotations
 
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from kerasresnet.augment.policy import parse_step, step_text
 from kerasresnet.errors import UsageError, unknown
@@ -27,12 +28,23 @@ OPTIMIZERS = (
     *("ftrl", "lamb", "lion", "muon", "nadam", "schedulefreeadamw"),
 )
 
-# Of a directory, so never a path: it must not lead out of the one above.
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-Name = Annotated[str, Field(pattern=NAME, max_length=80)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
+
+
+def _a_name(text: str) -> str:
+    # Of a directory, so never a path: it must not lead out of the one above.
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", text):
+        fitting = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:80] or "my-net"
+        raise ValueError(
+            "a name is 1 to 80 letters, digits, '.', '_' and '-', a letter or digit first, "
+            f"such as {fitting!r}"
+        )
+    return text
+
+
+Name = Annotated[str, AfterValidator(_a_name)]
 NESTEROV = ("sgd", "convmuon", "muon")  # those with Nesterov's momentum
 
 
@@ -58,7 +70,7 @@ class Recipe(Schema):
     optimizer: str = "sgd"
     """sgd, convmuon, adam, adamw, rmsprop, adagrad, or another of Keras' by name."""
     learning_rate: Positive = 0.1
-    """The highest learning rate of the schedule."""
+    """The highest learning rate of the schedule; --lr for short."""
     momentum: Momentum = 0.9
     """Momentum of the optimizers that have one."""
     nesterov: bool = False

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from kerasresnet.errors import UsageError
+from kerasresnet.errors import UsageError, did_you_mean
 
 LONGEST = 200  # characters of a value that a message shows
 
@@ -43,7 +43,9 @@ def _first_mistake(model: type[BaseModel], error: ValidationError) -> str:
     message = mistake["msg"].removeprefix("Value error, ")
     place = ".".join(str(part) for part in mistake["loc"])
     if mistake["type"] == "extra_forbidden":
-        return f"{place!r} is no field of {model.__name__}: it has {', '.join(model.model_fields)}"
+        near = did_you_mean(place, model.model_fields)
+        fields = ", ".join(model.model_fields)
+        return f"{place!r} is no field of {model.__name__}: {near}it has {fields}"
     if not place or isinstance(mistake.get("ctx", {}).get("error"), UsageError):
         return message
     value = shown(mistake["input"])

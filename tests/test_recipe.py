@@ -196,9 +196,9 @@ BAD_FIELDS = [
     ({"cycle_momentum": (0.8, 0.9)}, "cycle_momentum belongs to schedule 'one_cycle', received"),
     ({"augment": ["crp"]}, "did you mean 'crop'?"),
     ({"augment": ["crop(pad=-1)"]}, "crop's pad"),
-    ({"name": "a/b"}, "name: string should match pattern"),
+    ({"name": "a/b"}, "a letter or digit first, such as 'a-b', received 'a/b'"),
     ({"precision": "float16"}, "precision: input should be 'auto', 'float32' or 'bfloat16'"),
-    ({"epoch": 3}, "'epoch' is no field of Recipe: it has name, spec"),
+    ({"epoch": 3}, "no field of Recipe: did you mean 'epochs'? it has name, spec"),
 ]
 
 

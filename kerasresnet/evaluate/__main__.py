@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from kerasresnet.command import parse
+from kerasresnet.command import parse, waiting_for
 from kerasresnet.errors import UsageError, exit_on_error
 from kerasresnet.evaluate.measure import measure, measure_with_tta
 from kerasresnet.load.predictor import load_predictor
@@ -103,7 +103,8 @@ def main() -> None:
         options = parse(EvaluateOptions, None, prog="python -m kerasresnet.evaluate")
         if not options.path.exists():
             raise UsageError(f"{options.path} does not exist")
-        quiet_tensorflow(options.verbose)
+        with waiting_for("TensorFlow to start"):
+            quiet_tensorflow(options.verbose)
         metrics = evaluate_path(options)
         print(json.dumps(metrics, indent=1)) if options.json else print_metrics(metrics)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from kerasresnet.command import parse
+from kerasresnet.command import parse, waiting_for
 from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
 from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.run import Run
@@ -122,7 +122,8 @@ def main() -> None:
         check_options(options)
         if run.results_path.is_file() and not options.force:
             refuse_dead(run)
-        quiet_tensorflow(options.verbose)
+        with waiting_for("TensorFlow to start"):
+            quiet_tensorflow(options.verbose)
         print(export(options))
 
 

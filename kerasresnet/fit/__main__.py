@@ -8,6 +8,7 @@ python -m kerasresnet.fit --resume runs/20260131-101500-quick
 
 from __future__ import annotations
 
+from kerasresnet.command import waiting_for
 from kerasresnet.errors import exit_on_error
 from kerasresnet.fit.options import parse_fit_options
 from kerasresnet.fit.training import fit_command
@@ -17,7 +18,8 @@ from kerasresnet.machine import quiet_tensorflow
 def main() -> None:
     with exit_on_error("kerasresnet.fit"):
         options = parse_fit_options()
-        quiet_tensorflow(options.verbose, training=True)
+        with waiting_for("TensorFlow to start"):
+            quiet_tensorflow(options.verbose, training=True)
         fit_command(options)
 
 

@@ -5,6 +5,7 @@ The recipe is the one definition: a field added there is a flag here, with its h
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,7 +51,7 @@ class FitOptions:
 
 def parse_fit_options(arguments: list[str] | None = None) -> FitOptions:
     """Read the command line. Raises `UsageError`, or exits as tyro does for --help."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = [_in_full(a) for a in (sys.argv[1:] if arguments is None else arguments)]
     data = _value_of("--data", arguments) or "cifar10"
     recipe = _value_of("--recipe", arguments) or DEFAULT_RECIPES.get(data, "quick")
     default = FitOptions(training=Recipe.load(recipe), recipe=recipe)
@@ -59,10 +60,36 @@ def parse_fit_options(arguments: list[str] | None = None) -> FitOptions:
         _refuse_with_resume(arguments)
     if not 0 <= options.seed < 2**31:
         raise UsageError(f"a seed is a number from 0 to {2**31 - 1}, received {options.seed}")
-    if options.training != default.training and options.training.name == default.training.name:
-        # What is trained is no longer the named recipe, and must not be published as it.
-        return replace(options, training=options.training.replace(name="custom"))
-    return options
+    name = default.training.name
+    if options.training.name != name:  # a name that was typed stays
+        return options
+    name = _name_of(name, options.training, default.training)
+    if options.data not in (name, "cifar10") and recipe in Recipe.names():
+        name = name if recipe == DEFAULT_RECIPES[options.data] else f"{name}-{options.data}"
+    return replace(options, training=options.training.replace(name=_short(name)))
+
+
+def _in_full(argument: str) -> str:
+    flag, equals, value = argument.partition("=")
+    return f"--learning-rate{equals}{value}" if flag == "--lr" else argument
+
+
+def _name_of(name: str, trained: Recipe, recipe: Recipe) -> str:
+    """What a training by a changed recipe is called, so that one name is always one network.
+
+    Exports of one name are versions of one served model: after the recipe, the network's own spec
+    where it is another than the recipe's, "custom" where something else is.
+    """
+    if trained.spec != recipe.spec:
+        return f"{name}-{trained.spec}"
+    return name if trained == recipe else f"{name}-custom"
+
+
+def _short(name: str, most: int = 80) -> str:
+    """`name` itself, or its beginning and a hash of it all."""
+    if len(name) <= most:
+        return name
+    return f"{name[: most - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _value_of(flag: str, arguments: list[str]) -> str | None:

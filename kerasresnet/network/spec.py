@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from kerasresnet.errors import UsageError, unknown
+from kerasresnet.errors import UsageError, did_you_mean, unknown
 from kerasresnet.schema import Schema
 
 EXPANSION = {"BB": 1, "BN": 4}  # channels out of a block = its channels x this
@@ -314,9 +314,10 @@ def _parse_part(part: str, text: str, fields: dict[str, Any]) -> None:
         fields["stacks"].append(StackSpec(block=match[1], **stack))
     else:
         raise UsageError(
-            f"spec {text!r}: cannot read {part!r}; write stacks as BB2x64 or BN3x128s1k5p3 "
-            "(blocks x channels, stride, conv kernel, projection kernel; then m to go down by "
-            "max-pool) joined by '-', with stem32k3s1 or whiten2, pool4, classes10, in32x32x3 "
+            f"spec {text!r}: {did_you_mean(text, NAMED_SPECS)}cannot read {part!r}; write stacks "
+            "as BB2x64 or BN3x128s1k5p3 (blocks x channels, stride, conv kernel, projection "
+            "kernel; then m to go down by max-pool) joined by '-', with stem32k3s1 or whiten2, "
+            "pool4, classes10, in32x32x3 "
             f"where wanted, or one of {_span(NAMED_SPECS)}"
         )
 

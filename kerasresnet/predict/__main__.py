@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from kerasresnet.command import parse
+from kerasresnet.command import parse, waiting_for
 from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
 from kerasresnet.predict.classify import classify
 from kerasresnet.predict.images import Source, find_images
@@ -118,7 +118,8 @@ def main() -> None:
         options = parse(PredictOptions, None, prog="python -m kerasresnet.predict")
         check_options(options)
         sources = find_images(options.images, options.files_from)
-        target = open_target(options.model, timeout=options.timeout, verbose=options.verbose)
+        with waiting_for(options.model):
+            target = open_target(options.model, timeout=options.timeout, verbose=options.verbose)
         results = classify_with_progress(target, sources, options)
         failed = sum("error" in result for result in results)
         if options.json:

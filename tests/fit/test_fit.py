@@ -263,7 +263,7 @@ def test_a_changed_recipe_is_not_published_under_its_name():
 
     assert parse_fit_options([]).training.name == "quick"
     assert parse_fit_options(["--seed", "3"]).training.name == "quick"
-    assert parse_fit_options(["--epochs", "3"]).training.name == "custom"
+    assert parse_fit_options(["--epochs", "3"]).training.name == "quick-custom"
     assert parse_fit_options(["--epochs", "3", "--name", "mine"]).training.name == "mine"
 
 

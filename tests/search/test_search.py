@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from kerasresnet.recipe import Recipe
 from tuning.search import __main__ as search_module
+from tuning.search.options import parse_search_options
 from tuning.search.view.trials import best_trial, read_trials
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +70,25 @@ BAD = {
     "--report precious": "precious is no search",
     "--report nowhere": "nowhere does not exist",
 }
+
+
+@pytest.mark.parametrize(
+    ("flags", "command"),
+    [
+        ([], "--recipe report/best.toml"),
+        (["--data", "digits"], "--recipe report/best.toml --data digits"),
+        (["--data-dir", "my data"], "--recipe report/best.toml --data-dir 'my data'"),
+    ],
+)
+def test_the_command_that_trains_the_winner_carries_its_data(flags, command, monkeypatch, capsys):
+    best = SimpleNamespace(spec="BB1x8", parameters=5, score=0.5, epochs=1)
+    monkeypatch.setattr(search_module, "best_trial", lambda trials: best)
+    monkeypatch.setattr(search_module, "read_trials", lambda path: [])
+    monkeypatch.setattr(search_module, "write_report", lambda path, folder: [])
+    options = parse_search_options(["--report-to", "report", *flags])
+    assert search_module._finish(SimpleNamespace(path=Path("search")), options) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"  python -m kerasresnet.fit {command}"
 
 
 @pytest.mark.parametrize("flags", BAD)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import sys
 from pathlib import Path
 
@@ -83,14 +84,22 @@ def _finish(project: Project, options: SearchOptions) -> int:
         return 1
     folder = options.report_to or project.path / "report"
     write_report(project.path, folder)
+    train = ["python", "-m", "kerasresnet.fit", "--recipe", str(folder / "best.toml")]
+    train += data_flags(options)
     print(
         f"best: {best.spec} with {best.parameters:,} parameters, validation accuracy "
         f"{best.score:.2%} after {best.epochs} epochs; report in {folder}; train it with\n"
-        f"  python -m kerasresnet.fit --recipe {folder / 'best.toml'}"
+        f"  {shlex.join(train)}"
     )
     if options.train_best:
         train_winner(project, options, folder)
     return 0
+
+
+def data_flags(options: SearchOptions) -> list[str]:
+    """What a command needs to train on the images that this search trained on."""
+    flags = [] if options.data == "cifar10" else ["--data", options.data]
+    return flags + (["--data-dir", str(options.data_dir)] if options.data_dir else [])
 
 
 def train_winner(project: Project, options: SearchOptions, folder: Path) -> None:
@@ -136,7 +145,7 @@ def print_plan(project: Project, options: SearchOptions, start: ResNetSpec) -> N
         "base recipe": f"{settings.base}: batches of {base.batch_size}, "
         f"{', '.join(base.augment) or 'no augmentation'}",
         "seed": str(settings.seed),
-        "processes": role() if role() != "solo" else f"{options.workers} training",
+        "processes": _processes(options),
         "kept in": str(project.path),
     }
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -145,6 +154,14 @@ def print_plan(project: Project, options: SearchOptions, start: ResNetSpec) -> N
     for name, value in rows.items():
         table.add_row(name, escape(value))
     Console().print(table)
+
+
+def _processes(options: SearchOptions) -> str:
+    part = role()
+    if part == "solo":
+        return f"{options.workers} training"
+    address = ":".join(os.environ[f"KERASTUNER_ORACLE_{name}"] for name in ("IP", "PORT"))
+    return f"chief at {address}" if part == "chief" else f"worker; waits for a chief at {address}"
 
 
 def _trials(settings: Settings) -> str:

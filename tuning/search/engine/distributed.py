@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -66,13 +67,19 @@ class PatientClient(OracleClient):
 
     def connect(self, seconds: float = 60.0) -> None:
         """Wait for the chief. Raises `UsageError` where none answers."""
+        ready = grpc.channel_ready_future(self.channel)
+        say = threading.Timer(5.0, _say, [f"no chief at {self.address} yet: waiting for it"])
+        say.daemon = True
+        say.start()
         try:
-            grpc.channel_ready_future(self.channel).result(timeout=seconds)
+            ready.result(timeout=seconds)
         except grpc.FutureTimeoutError:
             raise UsageError(
                 f"no chief answers at {self.address} (waited {seconds:.0f} s); start it first, and "
                 "check KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT"
             ) from None
+        finally:
+            say.cancel()
 
     @contextlib.contextmanager
     def heartbeat(self, trial_id: str) -> Iterator[None]:
@@ -92,6 +99,11 @@ class PatientClient(OracleClient):
             over.set()
 
 
+def _say(sentence: str) -> None:
+    """A line in the worker's log."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
 class _PatientStub:
     """keras-tuner's stub; each call is made again while the chief is away."""
 
@@ -103,6 +115,7 @@ class _PatientStub:
 
         def patiently(request: Any, **_: Any) -> Any:
             end, pause = time.monotonic() + PATIENCE, 0.2
+            told = False
             while True:
                 try:
                     return call(request, timeout=120)
@@ -114,6 +127,9 @@ class _PatientStub:
                             f"the chief at {self._address} has been away for {PATIENCE:.0f} s; "
                             "start it again, then this worker: nothing is lost"
                         ) from None
+                if pause > 3 and not told:  # 6 s so far
+                    told = True
+                    _say(f"the chief at {self._address} is away: waiting {PATIENCE:.0f} s for it")
                 time.sleep(pause)
                 pause = min(2 * pause, 10.0)
 
