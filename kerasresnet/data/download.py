@@ -19,6 +19,8 @@ from rich.progress import Progress
 
 _CHUNK = 1 << 20  # bytes
 _SILENCE = 30.0  # seconds without a byte, after which a connection is given up
+_SLOWEST = 20_000  # bytes a second; CIFAR-10 would take more than two hours
+_PATIENCE = 60.0  # seconds below that, after which a download is given up
 
 
 class SourceError(Exception):
@@ -58,24 +60,54 @@ def probe(url: str, seconds: float = 4.0) -> None:
         raise SourceError(failure[0])
 
 
-def download(archive: Archive, path: Path, progress: Progress) -> None:
-    """Write what the archive's URL answers to `path`.
+def download(
+    archive: Archive, path: Path, progress: Progress, *, patience: float = _PATIENCE
+) -> None:
+    """Write what the archive's URL answers to `path`, and never more than the archive's size.
 
     Raises:
-        SourceError: the connection failed or fell silent.
+        SourceError: the connection failed, fell silent, sends more, or was slower than 20 KB/s
+            for `patience` seconds.
     """
     task = progress.add_task(f"Downloading {archive.file_name}", total=archive.size)
+    pace = _Pace(archive, patience)
     with path.open("wb") as file:
         for chunk in _chunks(archive.address):
+            pace.received(file.tell() + len(chunk))
             file.write(chunk)
             progress.advance(task, len(chunk))
+
+
+class _Pace:
+    """Watches over a download: how much has come, and how fast."""
+
+    def __init__(self, archive: Archive, patience: float) -> None:
+        self._archive, self._patience = archive, patience
+        self._size, self._since = 0, time.monotonic()
+
+    def received(self, size: int) -> None:
+        """`size` bytes are there by now. Raises `SourceError` where that is too much or too few."""
+        name = self._archive.file_name
+        if size > self._archive.size:
+            raise SourceError(f"{name} came with more than its {self._archive.size:,} bytes")
+        now = time.monotonic()
+        if now - self._since < self._patience:
+            return
+        if size - self._size < _SLOWEST * (now - self._since):
+            raise SourceError(
+                f"{name} came at less than {_SLOWEST // 1000} KB/s for {self._patience:g} s"
+            )
+        self._size, self._since = size, now
 
 
 def _chunks(url: str) -> Iterator[bytes]:
     try:
         with urllib.request.urlopen(url, timeout=_SILENCE) as response:
-            while chunk := response.read(_CHUNK):
+            # read1: what has come so far; read would wait for the rest of a chunk.
+            while chunk := response.read1(_CHUNK):
                 yield chunk
+            if response.length:
+                raise SourceError(f"the download of {url} broke off")
     except (OSError, http.client.HTTPException) as error:
         raise SourceError(f"the download of {url} broke off ({error})") from error
 
@@ -84,7 +116,8 @@ def npm_pack(package: Archive, folder: Path, progress: Progress, silence: float 
     """Let npm write the package's archive into `folder`.
 
     Raises:
-        SourceError: npm is missing, failed, or received nothing for `silence` seconds.
+        SourceError: npm is missing, failed, received nothing for `silence` seconds, or more than
+            the package has.
         OSError: ENOSPC, where npm ran out of disk space.
     """
     npm = shutil.which("npm")
@@ -114,11 +147,13 @@ def _watch(
     """
     task = progress.add_task(f"Downloading {package.file_name} (npm)", total=package.size)
     size, since = 0, time.monotonic()
+    pace = _Pace(package, max(silence, _PATIENCE))
     while True:
         try:
             _, messages = process.communicate(timeout=0.2)
         except subprocess.TimeoutExpired:
             if (now := _largest_file(folder)) > size:
+                pace.received(now)
                 size, since = now, time.monotonic()
                 progress.update(task, completed=size)
             elif time.monotonic() - since > silence:
