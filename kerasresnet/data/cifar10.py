@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,13 +27,15 @@ def load_cifar10(
     Images come in the order of the original files, whatever the order in the folder.
 
     Raises:
-        UsageError: the folder is not a local one, or cannot be written to.
+        UsageError: the folder is not a local one, holds something else, or cannot be written to.
         KerasResNetError: no source gave the images, the disk is full, or the folder is damaged.
     """
     root = find_data_dir(data_dir)
     folder = root / "cifar10" / VERSION
     # An empty folder is as good as none: the rename at the end of a preparation replaces it.
     if not folder.exists() or not any(folder.iterdir()):
+        if data_dir:
+            refuse_strangers(root)
         prepare_cifar10(root, sources=sources, facts=facts, verbose=verbose)
     busy = Console(stderr=True).status("Reading CIFAR-10")
     with busy if verbose else contextlib.nullcontext():
@@ -49,6 +52,30 @@ def find_data_dir(data_dir: str | Path | None = None) -> Path:
     if "://" in chosen:
         raise UsageError(f"The data folder must be a local one; received {chosen}.")
     return Path(chosen).expanduser().absolute()
+
+
+def refuse_strangers(root: Path) -> None:
+    """Keep CIFAR-10 out of a folder of the user's own.
+
+    Raises:
+        UsageError: the folder is there, and holds what TFDS does not put into one.
+    """
+    # A folder that is not there yet, or is closed to us, is told by who writes into it.
+    entries = sorted(root.iterdir()) if root.is_dir() and os.access(root, os.R_OK | os.X_OK) else []
+    for entry in entries:
+        if not entry.name.startswith(".") and not _is_of_tfds(entry):
+            raise UsageError(
+                f"--data-dir is where TFDS keeps its data sets, and {root} holds {entry.name}; "
+                "give an empty folder or a new one. What to train on is said by --data."
+            )
+
+
+def _is_of_tfds(entry: Path) -> bool:
+    """Whether this is <name>/<version>, <name>/<config>/<version>, or an empty folder."""
+    if not entry.is_dir() or entry.name == "downloads":
+        return entry.is_dir()
+    inside = [*entry.glob("*"), *entry.glob("*/*")]
+    return not inside or any(re.fullmatch(r"\d+\.\d+\.\d+", path.name) for path in inside)
 
 
 def read_prepared(folder: Path, facts: Facts = CIFAR10) -> ImageData:

