@@ -33,7 +33,8 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-def _a_name(text: str) -> str:
+def check_name(text: str) -> str:
+    """`text`, what a run and an exported model can be called. Raises `ValueError` for another."""
     # Of a directory, so never a path: it must not lead out of the one above.
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", text):
         fitting = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:80] or "my-net"
@@ -44,7 +45,7 @@ def _a_name(text: str) -> str:
     return text
 
 
-Name = Annotated[str, AfterValidator(_a_name)]
+Name = Annotated[str, AfterValidator(check_name)]
 NESTEROV = ("sgd", "convmuon", "muon")  # those with Nesterov's momentum
 
 

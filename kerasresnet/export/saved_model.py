@@ -7,7 +7,6 @@ whole version or none.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +15,7 @@ import numpy as np
 
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.load.predictor import load_keras
-from kerasresnet.recipe import NAME
+from kerasresnet.recipe import check_name
 from kerasresnet.run import Run
 
 if TYPE_CHECKING:
@@ -103,17 +102,10 @@ def resolve(
     labels = [str(i) for i in range(classes)] if labels is None else list(labels)
     if len(labels) != classes:
         raise UsageError(f"the model has {classes} classes, and {len(labels)} labels were given")
-    return run, model, check_name(name or model.name), labels
-
-
-def check_name(name: str) -> str:
-    """`name`, which is that of a directory. Raises `UsageError` for a path out of the one above."""
-    if not re.fullmatch(NAME, name) or len(name) > 80:
-        raise UsageError(
-            "a model's name is up to 80 letters, digits, dots, hyphens and underscores, a letter "
-            f"or digit first, received {name!r}; give another --name"
-        )
-    return name
+    try:
+        return run, model, check_name(name or model.name), labels
+    except ValueError as error:
+        raise UsageError(f"the model cannot be called {name!r}: {error}; give a --name") from None
 
 
 def _check(model: keras.Model, folder: Path, precision: str, tta: str | None) -> None:
