@@ -9,17 +9,34 @@ head; everything else is left out, as usual.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from kerasresnet.errors import UsageError
-from kerasresnet.network.spec import EXPANSION, Block, ResNetSpec
+from kerasresnet.network.spec import EXPANSION, Block, ResNetSpec, Stage
 
 DEFAULT_LIMIT = 5_000_000
 
 Counter = Callable[[Sequence[int], int | None], int]  # stack widths, stem width or None
 
 
-def _convolutions(block: Block) -> list[tuple[int, int, int, tuple[int, int]]]:
-    """(kernel, channels in, channels out, output size) of every convolution of a block."""
+class Convolution(NamedTuple):
+    """A convolution of a block; `size` is height and width of what it puts out, before a pool."""
+
+    kernel: int
+    in_channels: int
+    out_channels: int
+    size: tuple[int, int]
+
+
+class Cost(NamedTuple):
+    """Parameters, and multiply-accumulates of one forward pass of one image."""
+
+    parameters: int
+    macs: int
+
+
+def convolutions(block: Block) -> list[Convolution]:
+    """Every convolution of a block in order; where it projects, the shortcut's comes last."""
     cin, mid, out = block.in_channels, block.channels, block.out_channels
     k, before, after = block.conv_kernel, block.in_size, block.out_size
     if block.block == "BB":
@@ -28,22 +45,26 @@ def _convolutions(block: Block) -> list[tuple[int, int, int, tuple[int, int]]]:
         found = [(1, cin, mid, before), (k, mid, mid, after), (1, mid, out, after)]
     if block.projects:
         found.append((block.shortcut_kernel, cin, out, after))
-    return found
+    return [Convolution(*each) for each in found]
 
 
 def _parameters(block: Block) -> int:
     # k*k*in*out weights, and a batch norm's scale and offset for each output
-    return sum((k * k * cin + 2) * cout for k, cin, cout, _ in _convolutions(block))
+    return sum((k * k * cin + 2) * cout for k, cin, cout, _ in convolutions(block))
 
 
 def _macs(block: Block) -> int:
-    return sum(k * k * cin * cout * h * w for k, cin, cout, (h, w) in _convolutions(block))
+    return sum(k * k * cin * cout * h * w for k, cin, cout, (h, w) in convolutions(block))
+
+
+def _whole(count: Callable[[Block], int], stage: Stage) -> int:
+    return count(stage.first) + (stage.blocks - 1) * count(stage.rest)
 
 
 def count_parameters(spec: ResNetSpec) -> int:
     """Trainable parameters: what Keras counts once the network is built, always."""
     head = (spec.features + 1) * spec.classes
-    stacks = sum(_parameters(s.first) + (s.blocks - 1) * _parameters(s.rest) for s in spec.stages)
+    stacks = sum(_whole(_parameters, stage) for stage in spec.stages)
     return _stem_cost(spec) * spec.stem + stacks + head
 
 
@@ -55,11 +76,29 @@ def _stem_cost(spec: ResNetSpec) -> int:
 
 def count_macs(spec: ResNetSpec) -> int:
     """Multiply-accumulates of one forward pass of one image."""
+    stacks = sum(_whole(_macs, stage) for stage in spec.stages)
+    return _stem_macs(spec) + stacks + spec.features * spec.classes
+
+
+def _stem_macs(spec: ResNetSpec) -> int:
     height, width = spec.stem_size
     kernel = spec.whiten or spec.stem_kernel
-    stem = kernel**2 * spec.input_shape[2] * spec.stem * height * width
-    stacks = sum(_macs(s.first) + (s.blocks - 1) * _macs(s.rest) for s in spec.stages)
-    return stem + stacks + spec.features * spec.classes
+    return kernel**2 * spec.input_shape[2] * spec.stem * height * width
+
+
+def cost_of_block(block: Block) -> Cost:
+    """What one block costs, its shortcut included."""
+    return Cost(_parameters(block), _macs(block))
+
+
+def cost_by_part(spec: ResNetSpec) -> dict[str, Cost]:
+    """What stem, stack0, stack1, … and head cost; together they are the counts of the network."""
+    stacks = {
+        f"stack{i}": Cost(_whole(_parameters, stage), _whole(_macs, stage))
+        for i, stage in enumerate(spec.stages)
+    }
+    head = Cost((spec.features + 1) * spec.classes, spec.features * spec.classes)
+    return {"stem": Cost(_stem_cost(spec) * spec.stem, _stem_macs(spec)), **stacks, "head": head}
 
 
 def check_budget(spec: ResNetSpec, limit: int = DEFAULT_LIMIT) -> int:

@@ -15,6 +15,9 @@ from kerasresnet.network.budget import (
     DEFAULT_LIMIT,
     _counter,
     check_budget,
+    convolutions,
+    cost_by_part,
+    cost_of_block,
     count_macs,
     count_parameters,
     widen_to_budget,
@@ -57,6 +60,29 @@ def test_table_1_has_its_exact_figures(name):
     spec = ResNetSpec.named(name)
     assert count_parameters(spec) == TABLE1[name]["parameters"]
     assert count_macs(spec) == TABLE1[name]["macs"]
+
+
+@given(specs(stacks=12, blocks=40, channels=512, kernel=9, size=64, classes=1000))
+@example(ResNetSpec.from_text("whiten2-BB2x6m-BN2x3s3p3m-in15x14x1"))
+def test_the_parts_of_a_network_cost_together_what_the_network_costs(spec):
+    parts = cost_by_part(spec)
+    assert list(parts) == ["stem", *(f"stack{i}" for i in range(len(spec.stacks))), "head"]
+    assert sum(cost.parameters for cost in parts.values()) == count_parameters(spec)
+    assert sum(cost.macs for cost in parts.values()) == count_macs(spec)
+    for i, stage in enumerate(spec.stages):
+        blocks = [stage.first, *[stage.rest] * (stage.blocks - 1)]
+        assert sum(cost_of_block(block).parameters for block in blocks) == parts[f"stack{i}"][0]
+
+
+def test_the_convolutions_of_a_block_end_with_its_projection():
+    first, rest = ResNetSpec.from_text("stem16-BN2x8s2k5p3").stages[0][:2]
+    assert convolutions(first) == [
+        (1, 16, 8, (32, 32)),
+        (5, 8, 8, (16, 16)),
+        (1, 8, 32, (16, 16)),
+        (3, 16, 32, (16, 16)),
+    ]
+    assert [each.kernel for each in convolutions(rest)] == [1, 5, 1]
 
 
 def test_a_mixed_row_of_table_1_has_these_figures_in_keras_too():
