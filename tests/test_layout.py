@@ -112,7 +112,7 @@ MAY_USE = {
     "data": {"disk", "augment"},
     "load": {"disk", "schema", "run"},
     "evaluate": {"load"},
-    "report": {"disk", "run"},
+    "report": {"disk", "network", "recipe", "run"},
     "export": {"disk", "network", "recipe", "run", "load", "evaluate"},
     "predict": {"machine", "run", "load"},
 }

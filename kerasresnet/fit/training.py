@@ -15,7 +15,6 @@ from kerasresnet.fit.plan import check_fits, print_plan
 from kerasresnet.network.budget import check_budget, count_macs, count_parameters
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run, taken, versions
-from kerasresnet.run.directory import PICTURES
 
 if TYPE_CHECKING:
     from kerasresnet.data import ImageData
@@ -35,7 +34,7 @@ def train_run(run: Run, recipe: Recipe, data: ImageData | None, *, seed: int = 0
         if not (stages["trained"] and stages["measured"]):
             _train_and_measure(run, recipe, data, seed)
         if not stages["drawn"]:
-            _draw(run, recipe.name)
+            _draw(run)
         run.update(status="finished", error=None)
         return run.results
 
@@ -68,12 +67,10 @@ def _train_and_measure(run: Run, recipe: Recipe, data: ImageData, seed: int) -> 
     )
 
 
-def _draw(run: Run, title: str) -> None:
-    from kerasresnet.report.pictures import draw_confusion, draw_curves
+def _draw(run: Run) -> None:
+    from kerasresnet.report.pictures import draw_run
 
-    tested, (curves, confusion) = run.results["test"], (run.path / name for name in PICTURES)
-    draw_curves(run.results["epochs"], curves, title=title)
-    draw_confusion(tested["confusion"], list(tested["per_class"]), confusion, title=title)
+    draw_run(run.results, run.path)
 
 
 def measure_kept_model(run: Run, data: ImageData) -> dict[str, Any]:

@@ -1,19 +1,30 @@
-"""Pictures and tables of what was measured, drawn from result files only.
+"""Tables and pictures of what was measured, made of result files only.
 
-    python -m kerasresnet.report --into README.md
+    python -m kerasresnet.report --into README.md --into docs/table1.md
+    python -m kerasresnet.report runs/20260131-101500-quick
+    python -m kerasresnet.report BB2x64-BN2x100 --pictures pictures --form svg
 
-writes the tables of the result files in `results/` and `benchmarks/` between their markers.
+writes the tables of the result files in `results/` and `benchmarks/` between their markers, draws a
+run or its results.json, draws a network.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from kerasresnet.command import parse
 from kerasresnet.disk import write_text
-from kerasresnet.errors import exit_on_error
+from kerasresnet.errors import UsageError, exit_on_error
+from kerasresnet.report.canvas import Form
+from kerasresnet.report.table1 import table1
 from kerasresnet.report.tables import (
+    begins,
     formats_table,
     put_between_markers,
     results_table,
@@ -24,7 +35,7 @@ from kerasresnet.report.tables import (
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Write the tables of all measured results."""
+    """Draw a run or a network; without one, write the tables of all measured results."""
 
     results: Path = Path("results")
     """The folder with the results.json files of runs."""
@@ -34,31 +45,59 @@ class ReportOptions:
     """What benchmarks/serving.py wrote."""
     formats: Path = Path("benchmarks/formats.json")
     """What benchmarks/formats.py wrote."""
-    into: Path | None = None
-    """A Markdown file with the markers (default: print the tables)."""
+    into: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """A Markdown file with markers for some of the tables (default: print all); give it again for
+    another file."""
+    draw: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[RUN|SPEC]")] = None
+    """What to draw: a run, finished or not, a results.json, a recipe (quick, mine.toml) or a spec
+    (BB2x64-BN2x100)."""
+    pictures: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Where the pictures go (default: into the run)."""
+    form: Form = "png"
+    """Pictures as PNG or as SVG."""
 
 
-def all_tables(options: ReportOptions) -> dict[str, str]:
-    """Every table of the README, by the name of its markers."""
+def all_tables(options: ReportOptions) -> dict[str, Callable[[], str]]:
+    """What makes each table, by the name of its markers."""
     return {
-        "results": results_table(options.results),
-        "augment-speed": speed_table(options.augment_speed),
-        "serving-speed": serving_table(options.serving_speed),
-        "formats": formats_table(options.formats),
+        "results": partial(results_table, options.results),
+        "augment-speed": partial(speed_table, options.augment_speed),
+        "serving-speed": partial(serving_table, options.serving_speed),
+        "formats": partial(formats_table, options.formats),
+        "table1": partial(table1, options.results),
     }
+
+
+def fill_in(text: str, tables: dict[str, Callable[[], str]]) -> str:
+    """`text` with every table that it has markers for. Raises `UsageError` where it has none."""
+    marked = [name for name in tables if begins(name) in text]
+    if not marked:
+        raise UsageError(
+            f"the file has no place for a table: give it the lines {begins('results')} and "
+            f"{begins('results').replace('begin', 'end')}; tables are {', '.join(tables)}"
+        )
+    for name in marked:
+        text = put_between_markers(text, name, tables[name]())
+    return text
+
+
+def run_report(options: ReportOptions) -> None:
+    tables = all_tables(options)
+    if options.draw or options.pictures:
+        if options.into or not options.draw:
+            raise UsageError("pictures are those of a RUN or a SPEC, and tables go --into a file")
+        from kerasresnet.report.pictures import draw
+
+        print(*draw(options.draw, options.pictures, form=options.form), sep="\n")
+    elif not options.into:
+        print("\n\n".join(make() for make in tables.values()))
+    for path in options.into:
+        write_text(path, fill_in(path.read_text(encoding="utf-8"), tables))
 
 
 def main() -> None:
     with exit_on_error("kerasresnet.report"):
-        options = parse(ReportOptions, None, prog="python -m kerasresnet.report")
-        tables = all_tables(options)
-        if options.into is None:
-            print("\n\n".join(tables.values()))
-            return
-        text = options.into.read_text(encoding="utf-8")
-        for name, table in tables.items():
-            text = put_between_markers(text, name, table)
-        write_text(options.into, text)
+        run_report(parse(ReportOptions, None, prog="python -m kerasresnet.report"))
 
 
 if __name__ == "__main__":

@@ -1,66 +1,87 @@
-"""Pictures of what was measured: curves and confusions."""
+"""The pictures of a network and of a run, drawn from result files and specs only."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from kerasresnet.disk import write_bytes
-
-
-def draw_curves(rows: list[dict[str, float]], path: Path, *, title: str) -> None:
-    """Loss and accuracy against the epoch, training and validation, as a PNG at `path`."""
-    figure, axes = _subplots(1, 2, figsize=(10, 4))
-    epochs = [row["epoch"] for row in rows]
-    for axis, metric in zip(axes, ("loss", "accuracy"), strict=True):
-        axis.plot(epochs, [row[metric] for row in rows], label="training", marker=".")
-        if f"val_{metric}" in rows[0]:
-            values = [row[f"val_{metric}"] for row in rows]
-            axis.plot(epochs, values, label="validation", marker=".")
-        axis.set_xlabel("epoch")
-        axis.set_ylabel(metric)
-        axis.grid(alpha=0.3)
-        axis.legend()
-    figure.suptitle(title)
-    _save(figure, path)
+from kerasresnet.disk import read_json
+from kerasresnet.errors import UsageError
+from kerasresnet.network.spec import NAMED_SPECS, ResNetSpec
+from kerasresnet.recipe import Recipe
+from kerasresnet.report.architecture import draw_architecture
+from kerasresnet.report.block import draw_blocks
+from kerasresnet.report.canvas import Form
+from kerasresnet.report.confusion import draw_confusion
+from kerasresnet.report.curves import draw_curves
+from kerasresnet.run import Run
 
 
-def draw_confusion(
-    matrix: Sequence[Sequence[int]], labels: Sequence[str], path: Path, *, title: str
-) -> None:
-    """Counts of predicted (columns) for true classes (rows), as a PNG at `path`."""
-    counts = np.asarray(matrix)
-    side = 2 + 0.6 * len(labels)
-    figure, axis = _subplots(1, 1, figsize=(side, side))
-    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    if len(labels) <= 20:
-        for (row, column), count in np.ndenumerate(counts):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axis.text(column, row, count, ha="center", va="center", color=colour, fontsize=7)
-    axis.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
-    axis.set_yticks(range(len(labels)), labels)
-    axis.set_xlabel("predicted")
-    axis.set_ylabel("true")
-    axis.set_title(title)
-    _save(figure, path)
+def draw_network(
+    spec: ResNetSpec, folder: Path, *, title: str = "", form: Form = "png"
+) -> list[Path]:
+    """Write architecture and block of `spec` into `folder`; `title` is what it is called."""
+    return [
+        draw_architecture(spec, folder / f"architecture.{form}", title=title),
+        draw_blocks(spec, folder / f"block.{form}", title=title),
+    ]
 
 
-def _subplots(rows: int, columns: int, **settings: Any) -> tuple[Any, Any]:
-    # Figure without pyplot: no display needed, nothing global left open.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def draw_run(results: Mapping[str, Any], folder: Path, *, form: Form = "png") -> list[Path]:
+    """Write into `folder` what can be drawn of `results`, the content of a results.json.
 
-    figure = Figure(layout="constrained", **settings)
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns)
+    The network always; the curves where an epoch is done, the confusions where the test is.
+    """
+    recipe, title, test = results["recipe"], results["name"], results.get("test")
+    spec = ResNetSpec.from_text(recipe["spec"])
+    paths = draw_network(spec, folder, title=title, form=form)
+    if results["epochs"]:
+        curves = {name: recipe[name] for name in ("keep", "label_smoothing")}
+        path = folder / f"curves.{form}"
+        more = {"test": test, "classes": spec.classes}
+        paths.append(draw_curves(results["epochs"], path, title=title, **curves, **more))
+    if test:
+        path = folder / f"confusion.{form}"
+        paths.append(draw_confusion(test["confusion"], results["labels"], path, title=title))
+    return paths
 
 
-def _save(figure: Any, path: Path) -> None:
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=120)
-    write_bytes(path, picture.getbuffer())
+def draw(what: str, folder: Path | None, *, form: Form = "png") -> list[Path]:
+    """Draw a run, its results.json, a recipe or a spec into `folder`; a run's default is itself.
+
+    Raises `UsageError` where `what` is none of them, or no folder is given for what is no run.
+    """
+    path, results = Path(what), None
+    if path.suffix == ".json":
+        results = read_results(path)
+    elif path.is_dir() or (len(path.parts) > 1 and path.suffix != ".toml"):
+        results, folder = results_so_far(Run.open(path)), folder or path
+    elif path.suffix == ".toml" or what in Recipe.names():
+        recipe = Recipe.load(what)
+        spec, title = recipe.spec, recipe.name
+    else:
+        spec, title = ResNetSpec.from_text(what), what if what in NAMED_SPECS else ""
+    if folder is None:
+        raise UsageError(f"say where the pictures of {what} go: --pictures DIR")
+    folder.mkdir(parents=True, exist_ok=True)
+    if results:
+        return draw_run(results, folder, form=form)
+    return draw_network(spec, folder, title=title, form=form)
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """A results.json. Raises `UsageError` where `path` holds something else."""
+    results = read_json(path)
+    if not isinstance(results, dict) or not {"name", "recipe", "epochs"} <= results.keys():
+        raise UsageError(f"{path} holds no results; give the results.json of a run")
+    return results
+
+
+def results_so_far(run: Run) -> dict[str, Any]:
+    """The results of a run, or what there is of them before its end."""
+    if run.results_path.is_file():
+        return run.results
+    recipe = run.recipe
+    written = recipe.model_dump(mode="json") | {"spec": recipe.spec.to_text()}
+    return {"name": recipe.name, **run.facts, "recipe": written, "epochs": run.metrics}

@@ -10,15 +10,20 @@ from typing import Any
 from kerasresnet.disk import read_json
 from kerasresnet.errors import UsageError
 
+TABLE1 = "table1"  # the folder of all rows of Table 1 at a small cost
+
 
 def results_table(folder: Path) -> str:
     """A Markdown table of the results.json files below `folder`, seeds of one setting together.
 
     Runs belong together where recipe, data and precision are equal; minutes are told for each
-    device. Accuracies are those of the plain network, then of the mean over mirror images.
+    device. Accuracies are those of the plain network, then of the mean over mirror images. Left out
+    is `folder`/table1: Table 1 at a small cost has a table of its own.
     Raises `UsageError` where there are none.
     """
-    files = [read_json(path) for path in folder.rglob("*.json")]
+    files = [
+        read_json(path) for path in folder.rglob("*.json") if folder / TABLE1 not in path.parents
+    ]
     found = [r for r in files if isinstance(r, dict) and {"recipe", "test"} <= r.keys()]
     if not found:
         raise UsageError(f"{folder} holds no result files; give a folder with results.json files")
@@ -52,19 +57,19 @@ def _row(runs: list[dict[str, Any]]) -> str:
             f"{first['macs'] / 1e6:.1f} M",
             f"{first['data']}: {images['train']:,} / {images['val']:,} / {images['test']:,}",
             str(len(first["epochs"])),
-            f"{_pflop(first):.2g}",
+            f"{pflop_of(first):.2g}",
             ", ".join(str(run["seed"]) for run in runs),
             "; ".join(
                 f"{statistics.median(each):.1f} ({device}, {first['precision']})"
                 for device, each in minutes.items()
             ),
-            f"**{_mean(plain)}",
-            f"{_mean(mirrored).replace('**', '')} |" if len(mirrored) == len(runs) else "– |",
+            mean_accuracy(plain, bold=True),
+            f"{mean_accuracy(mirrored) if len(mirrored) == len(runs) else '–'} |",
         ]
     )
 
 
-def _pflop(results: dict[str, Any]) -> float:
+def pflop_of(results: dict[str, Any]) -> float:
     """What the training cost; results of before it was written down had one size of images."""
     if "pflop" in results:
         return results["pflop"]
@@ -73,11 +78,12 @@ def _pflop(results: dict[str, Any]) -> float:
     return 6 * results["macs"] * seen / 1e15
 
 
-def _mean(accuracies: list[float]) -> str:
+def mean_accuracy(accuracies: list[float], *, bold: bool = False) -> str:
     """Mean and, of several, standard deviation over seeds, in percent."""
     percent = [100 * accuracy for accuracy in accuracies]
     spread = f" ± {statistics.stdev(percent):.2f}" if len(percent) > 1 else ""
-    return f"{statistics.mean(percent):.2f} %**{spread}"
+    mark = "**" if bold else ""
+    return f"{mark}{statistics.mean(percent):.2f} %{mark}{spread}"
 
 
 def speed_table(path: Path) -> str:
@@ -128,9 +134,14 @@ def formats_table(path: Path) -> str:
     return "\n".join([*lines, "", how])
 
 
+def begins(name: str) -> str:
+    """The line behind which the table `name` stands."""
+    return f"<!-- {name}:begin -->"
+
+
 def put_between_markers(text: str, name: str, table: str) -> str:
     """`text` with `table` between the markers of `name`. Raises `UsageError` where it has none."""
-    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    begin, end = begins(name), f"<!-- {name}:end -->"
     if text.count(begin) != 1 or text.count(end) != 1:
         raise UsageError(f"the file needs one line {begin} and one {end}")
     head, rest = text.split(begin)

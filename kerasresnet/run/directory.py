@@ -9,7 +9,7 @@
                       it where the recipe averages weights; state-0007.json holds their checksums
       model.keras     the weights that the recipe keeps
       results.json    everything measured, the test accuracy included
-      curves.png confusion.png
+      architecture.png block.png curves.png confusion.png
       run.lock        held by the process that trains
 
 All but TensorBoard's files are written aside, synced and renamed, so that a kill or a power cut at
@@ -45,7 +45,7 @@ from kerasresnet.recipe import Recipe
 from kerasresnet.run.record import Metrics, Row, RunFacts, RunResults, checked, read_record
 from kerasresnet.run.states import State, model_file, states_of, weights_file
 
-PICTURES = ("curves.png", "confusion.png")
+PICTURES = ("architecture.png", "block.png", "curves.png", "confusion.png")
 
 
 @dataclass(frozen=True)

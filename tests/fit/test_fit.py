@@ -39,6 +39,8 @@ def test_a_run_holds_all_that_its_docstring_names(finished_run):
         "run.lock",
         *(f"state-000{n}.{ending}" for n in (2, 3) for ending in ("json", "weights.h5")),
         "model.keras",
+        "architecture.png",
+        "block.png",
         "curves.png",
         "confusion.png",
         "results.json",

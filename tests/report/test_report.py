@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kerasresnet.errors import UsageError
-from kerasresnet.report.__main__ import ReportOptions, all_tables
+from kerasresnet.report.__main__ import ReportOptions, all_tables, fill_in
 from kerasresnet.report.tables import put_between_markers, results_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,17 +56,34 @@ def test_only_what_stands_between_the_markers_changes():
         put_between_markers(text, "b", "new")
 
 
-def test_the_readme_holds_the_tables_that_the_result_files_give():
-    readme = again = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_table_1_at_a_small_cost_is_not_among_the_results(results_of):
+    folder = results_of("0.json")
+    before = results_table(folder)
+    (folder / "table1" / "01").mkdir(parents=True)
+    (folder / "table1" / "01" / "seed0.json").write_text((folder / "0.json").read_text())
+    assert results_table(folder) == before
+
+
+DOCUMENTS = ("README.md", "docs/table1.md")
+
+
+def test_the_documents_hold_the_tables_that_the_result_files_give():
     measured = ROOT / "benchmarks"
     files = (measured / f"{name}.json" for name in ("augment", "serving", "formats"))
-    for name, table in all_tables(ReportOptions(ROOT / "results", *files)).items():
-        again = put_between_markers(again, name, table)
-    assert again == readme
+    tables = all_tables(ReportOptions(ROOT / "results", *files))
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS]
+    assert [fill_in(text, tables) for text in texts] == texts
+    for name in tables:
+        assert sum(f"<!-- {name}:begin -->" in text for text in texts) == 1, name
 
 
-def test_pictures_are_drawn(finished_run):
-    for name in ("curves.png", "confusion.png"):
+def test_a_file_without_a_place_for_a_table_is_refused():
+    with pytest.raises(UsageError, match=r"has no place for a table.*tables are results, augment"):
+        fill_in("text", all_tables(ReportOptions()))
+
+
+def test_a_run_has_its_pictures(finished_run):
+    for name in ("architecture.png", "block.png", "curves.png", "confusion.png"):
         data = (finished_run.path / name).read_bytes()
         assert data.startswith(b"\x89PNG") and len(data) > 10_000
 
