@@ -260,8 +260,9 @@ def main() -> None:
 
 def write_results(options: Options, rates: dict, torch: dict[str, str]) -> None:
     """Everything measured, with the machine and the versions, as JSON at `options.out`."""
+    from kerasresnet.disk import write_json
     from kerasresnet.machine import describe_device
-    from kerasresnet.run import versions, write_json
+    from kerasresnet.run import versions
 
     networks = {
         name: {

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kerasresnet.disk import read_json
 from kerasresnet.network.budget import count_parameters
 from kerasresnet.recipe import Recipe
 from kerasresnet.report.tables import TABLE1, mean_accuracy, pflop_of
-from kerasresnet.run import read_json
 
 
 class Said(NamedTuple):
