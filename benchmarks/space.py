@@ -25,7 +25,8 @@ from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.network.budget import count_parameters
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import versions
-from tuning.search.space.space import Space, narrow
+from tuning.search.space.choices import narrow
+from tuning.search.space.space import Space
 
 LIMITS = (300_000, 1_000_000, 5_000_000)
 QUANTILES = (0.0, 0.01, 0.1, 0.5, 0.9, 1.0)

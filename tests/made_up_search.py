@@ -12,7 +12,8 @@ from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run
 from tuning.search.project import Project, Settings
-from tuning.search.space.space import Space, narrow
+from tuning.search.space.choices import narrow
+from tuning.search.space.space import Space
 
 LIMIT = 20_000
 SECONDS = 10.0  # an epoch

@@ -14,7 +14,8 @@ from kerasresnet.recipe import Recipe
 from tuning.search import images as images_module
 from tuning.search.images import PARTS, search_images
 from tuning.search.project import Project, Settings
-from tuning.search.space.space import Space, narrow
+from tuning.search.space.choices import narrow
+from tuning.search.space.space import Space
 
 SETTINGS = Settings(data="digits", base="digits", val_images=144, train_images=512)
 SPEC = ResNetSpec.from_text("BB1x4-classes4-in2x2x3")

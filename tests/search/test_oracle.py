@@ -14,7 +14,8 @@ from kerasresnet.recipe import Recipe
 from tuning.search.oracle import oracle as oracle_module
 from tuning.search.oracle.oracle import FAILURES, build_oracle
 from tuning.search.project import Settings
-from tuning.search.space.space import Space, narrow
+from tuning.search.space.choices import narrow
+from tuning.search.space.space import Space
 
 LIMIT = 300_000
 # Eight networks, one recipe: a space that is soon used up.
@@ -26,11 +27,17 @@ EIGHT = {
     "first_stride": 1,
     "conv_kernel": 3,
     "shortcut_kernel": 1,
+    "down": "stride",
+    "stem": "conv",
     "stem_kernel": 3,
     "stem_width": 1.0,
     "optimizer": "sgd",
     "sgd.learning_rate": 0.1,
     "sgd.weight_decay": 0.001,
+    "sgd.norm_rate": 1,
+    "norm_momentum": 0.9,
+    "average": "none",
+    "resolution": "none",
     "schedule": "cosine",
     "randaugment": 0,
     "label_smoothing": 0,

@@ -15,7 +15,8 @@ from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.recipe import Recipe
 from tuning.search import project as project_module
 from tuning.search.project import Project, Settings
-from tuning.search.space.space import Space, narrow
+from tuning.search.space.choices import narrow
+from tuning.search.space.space import Space
 
 SETTINGS = Settings(data="digits", base="digits", val_images=144, train_images=512)
 OTHER = {
@@ -104,7 +105,7 @@ def test_each_other_setting_is_refused_and_named_with_both_values(name, tmp_path
         ({"stacks": "2,3"}, {}, "block.4 is ['BB', 'BN'] there and None here; blocks.4 is"),
         ({"growth.2": "1..2"}, {}, "growth.2 is [1.0, 1.5, 2.0, 2.5] there and '1..2' here"),
         ({}, {"batch_size": 64}, "batch_size is 32 there and 64 here"),
-        ({}, {"ema": 0.9}, "ema is None there and 0.9 here"),
+        ({}, {"ema": 0.9}, "the base's ema is None there and 0.9 here"),
         ({}, {"augment": ("flip",)}, "augment is ['crop(pad=2)'] there and ['flip'] here"),
         # The space searches these too: they must not hide what the base says.
         ({}, {"optimizer": "sgd"}, "the base's optimizer is 'convmuon' there and 'sgd' here"),

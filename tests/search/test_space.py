@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from kerasresnet.errors import UsageError
 from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.recipe import Recipe
+from tuning.search.space.choices import OPTIMIZERS, narrow
 from tuning.search.space.dimension import span
-from tuning.search.space.space import OPTIMIZERS, Space, narrow
+from tuning.search.space.space import Space
 
 
 def space(limit=5_000_000, base="quick", max_macs=None, **changes):
@@ -79,7 +80,8 @@ def test_samples_follow_from_the_seed():
 def test_another_process_draws_the_same_and_knows_it_again():
     code = (
         "import random\nfrom kerasresnet.recipe import Recipe\n"
-        "from tuning.search.space.space import Space, narrow\n"
+        "from tuning.search.space.choices import narrow\n"
+        "from tuning.search.space.space import Space\n"
         "space = Space(Recipe.named('quick'), narrow({'blocks': '1..3'}))\n"
         "draw = random.Random(7)\n"
         "print([space.identity(space.sample(draw)) for _ in range(5)])\n"
@@ -114,7 +116,9 @@ def test_every_sample_is_a_recipe_that_toml_keeps(base, tmp_path):
         assert recipe.schedule == values["schedule"]
         cycles = recipe.schedule == "one_cycle"
         assert recipe.cycle_momentum == (base.cycle_momentum if cycles else None)
-        for kept in ("epochs", "batch_size", "keep", "ema", "precision", "decay_norm_and_bias"):
+        for chosen in ("norm_momentum", "ema", "lookahead"):
+            assert getattr(recipe, chosen) == values.get(chosen)
+        for kept in ("epochs", "batch_size", "keep", "precision", "decay_norm_and_bias"):
             assert getattr(recipe, kept) == getattr(base, kept)
         assert recipe.augment[: len(base.augment)] == base.augment
         assert len(recipe.augment) - len(base.augment) == bool(values["randaugment"])
@@ -122,7 +126,7 @@ def test_every_sample_is_a_recipe_that_toml_keeps(base, tmp_path):
 
 def test_stem_stride_and_pool_of_the_base_stay():
     base = Recipe.named("quick").replace(spec="stem32s2-BB1x64-BB1x64-pool2-in48x64x3-classes7")
-    here = Space(base.replace(max_params=300_000), narrow({"stacks": 2}))
+    here = Space(base.replace(max_params=300_000), narrow({"stacks": 2}, base))
     for values in samples(here, 10):
         spec = here.network(values)
         assert (spec.stem_stride, spec.pool) == (2, 2)
@@ -211,8 +215,8 @@ def test_ratios_are_kept_however_far_apart_the_widths_are():
     widths = here.network(values).channels
     for before, after in itertools.pairwise(widths):
         assert after / before == pytest.approx(2.5, rel=0.1)
-    (values,) = samples(space(stem_width=100, stacks=2), 1)
-    spec = space(stem_width=100, stacks=2).network(values)
+    (values,) = samples(space(stem_width=100, stacks=2, stem="conv"), 1)
+    spec = space(stem_width=100, stacks=2, stem="conv").network(values)
     assert spec.stem / spec.stages[0].first.out_channels == pytest.approx(100, rel=0.2)
 
 
@@ -306,6 +310,18 @@ def test_no_draw_of_a_range_is_outside_it(low, factor, seed):
         ("stacks", "0", "stacks are 1 to 16"),
         ("growth", "0", "a ratio of channels"),
         ("optimizer", "adam", "did you mean 'adamw'"),
+        ("average", "emma", "unknown average 'emma': did you mean 'ema'"),
+        ("ema", 1.0, "less than 1"),
+        ("lookahead", 0, "greater than or equal to 1"),
+        ("norm_momentum", 1, "less than 1"),
+        ("sgd.norm_rate", 0, "greater than 0"),
+        ("down", "pool", "'maxpool'"),
+        ("stem", "whiten", "a stem is conv, or whiten and a kernel of 1 to 5 such as whiten2"),
+        ("stem", "2", "a stem is conv, or whiten and a kernel"),
+        ("stem", "whiten6", "less than or equal to 5"),
+        ("resolution", "24:0.5+28:0.5", "ends at the full size of the network, 32"),
+        ("resolution", "24:0.5,32:0.5", "shares of a resolution are above 0 and add up to 1"),
+        ("resolution", "small", "a resolution is sizes and shares of the epochs"),
     ],
 )
 def test_what_no_space_can_have_is_told_at_once(name, value, message):
@@ -339,4 +355,5 @@ def test_every_searched_optimizer_has_rates_of_its_own():
         assert {key for key in values if "." in key and key.split(".")[0] in OPTIMIZERS} == {
             f"{name}.learning_rate",
             f"{name}.weight_decay",
+            f"{name}.norm_rate",
         }

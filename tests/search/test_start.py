@@ -6,7 +6,8 @@ from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.recipe import Recipe
 from tuning.search.oracle.oracle import build_oracle
 from tuning.search.project import Settings
-from tuning.search.space.space import FILLED, Space, narrow
+from tuning.search.space.choices import narrow
+from tuning.search.space.space import FILLED, Space
 from tuning.search.space.start import first_choice
 
 
@@ -35,6 +36,37 @@ def test_the_quick_recipe_starts_as_it_is():
     assert {name for name, value in found if value != getattr(base, name)} <= changed
     ratios = [stack.channels / found.spec.stem_channels for stack in found.spec.stacks]
     assert ratios == pytest.approx([2, 4, 8], rel=0.02)
+
+
+FAST = Recipe.named("quick").replace(
+    spec="whiten2-BB1x64m-BB1x128m-BB1x256m",
+    norm_momentum=0.6,
+    norm_rate=4.0,
+    lookahead=5,
+    resolution="20:0.5, 32:0.5",
+    weight_decay=0.001,
+    schedule="cosine",
+)
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        FAST,
+        FAST.replace(spec="whiten3-BB2x64-BB2x128m", lookahead=None, ema=0.995, norm_rate=None),
+        FAST.replace(spec="BB1x64-BB1x64", lookahead=None, resolution="24:0.5,28:0.25,32:0.25"),
+    ],
+    ids=["maxpool", "ema", "none"],
+)
+def test_stem_averages_rates_and_resolution_are_the_bases(base):
+    where = Space(base.replace(max_params=5_000_000), narrow({}, base))
+    found = where.recipe(first_choice(where))
+    different = {name for name, value in found if value != getattr(base, name)}
+    assert different <= {"spec", "max_params", "resolution"}
+    assert found.sizes == base.sizes  # the same schedule, spaces apart
+    assert found.spec.whiten == base.spec.whiten
+    assert [s.down for s in found.spec.stacks] == [s.down for s in base.spec.stacks]
+    assert [s.stride for s in found.spec.stacks] == [s.stride for s in base.spec.stacks]
 
 
 def test_a_narrowed_space_has_its_own_nearest():

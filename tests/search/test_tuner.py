@@ -16,7 +16,8 @@ from tuning.search.engine.tuner import STARTS, ResumableTuner
 from tuning.search.images import SearchImages
 from tuning.search.oracle.oracle import build_oracle
 from tuning.search.project import Settings
-from tuning.search.space.space import Space, narrow
+from tuning.search.space.choices import narrow
+from tuning.search.space.space import Space
 
 LIMIT = 6_000
 SMALL = {

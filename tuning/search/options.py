@@ -15,7 +15,8 @@ from kerasresnet.errors import UsageError
 from kerasresnet.fit.options import DEFAULT_RECIPES
 from kerasresnet.recipe import Recipe
 from tuning.search.project import Settings
-from tuning.search.space.space import Space, family, narrow
+from tuning.search.space.choices import family, narrow
+from tuning.search.space.space import Space
 
 VAL_IMAGES = {"cifar10": 5_000, "digits": 144}  # a tenth of the training images
 SEARCHED = "searched"  # --train-best without a recipe: the winner's own
@@ -90,7 +91,7 @@ class SearchOptions:
         settings = Settings(**own, **typed)
         # A trial keeps its last weights: its score is that of the epoch it stops at.
         base = base.replace(max_params=limit, epochs=self.max_epochs, keep="last")
-        space = Space(base, narrow(self._changes()), self.max_macs)
+        space = Space(base, narrow(self._changes(), base), self.max_macs)
         return self.search_dir or Path("searches") / f"{self.data}-{limit}", settings, space
 
     def _changes(self) -> dict[str, Any]:

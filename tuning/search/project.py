@@ -27,7 +27,8 @@ from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.network.budget import DEFAULT_LIMIT
 from kerasresnet.recipe import Recipe
 from kerasresnet.schema import Schema
-from tuning.search.space.space import Space, narrow
+from tuning.search.space.choices import narrow
+from tuning.search.space.space import Space
 
 # What a kill may leave where search.json was to be written.
 _LEFT = re.compile(rf"{ASIDE}search\.json|(start|search|oracle|use-\w+)\.lock")
@@ -165,7 +166,7 @@ class Project:
     def space(self) -> Space:
         with self._blaming("search.json"):
             base = Recipe(**tomllib.loads(self._written["recipe"]))
-            return Space(base, narrow(self._written["space"]), self.settings.max_macs)
+            return Space(base, narrow(self._written["space"], base), self.settings.max_macs)
 
     def check_files(self) -> None:
         """Raise `KerasResNetError`, with what can be done, where a file of it cannot be read."""

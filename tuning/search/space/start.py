@@ -7,6 +7,8 @@ from typing import Any
 
 from kerasresnet.network.spec import EXPANSION
 from kerasresnet.recipe import Recipe
+from tuning.search.space.choices import NONE, NORM_RATE, schedule_text
+from tuning.search.space.network import CONV, WHITEN
 from tuning.search.space.space import Space
 
 
@@ -29,15 +31,23 @@ def _wanted(base: Recipe) -> dict[str, Any]:
     first = spec.stacks[0]
     wanted = {
         "stacks": len(spec.stacks),
-        "first_stride": first.stride or 1,
+        "first_stride": spec.stages[0].first.stride,
+        "down": spec.stacks[-1].down,
         "conv_kernel": first.conv_kernel,
         "shortcut_kernel": first.shortcut_kernel,
+        "stem": f"{WHITEN}{spec.whiten}" if spec.whiten else CONV,
         "stem_kernel": spec.stem_kernel,
         "stem_width": (spec.stem_channels or first.channels) / widths[0],
         "optimizer": base.optimizer,
         f"{base.optimizer}.learning_rate": base.learning_rate,
         f"{base.optimizer}.weight_decay": base.weight_decay,
+        f"{base.optimizer}.norm_rate": base.norm_rate or NORM_RATE.get(base.optimizer, 1.0),
+        "norm_momentum": base.norm_momentum,
+        "average": "ema" if base.ema else "lookahead" if base.lookahead else NONE,
+        "ema": base.ema,
+        "lookahead": base.lookahead,
         "schedule": base.schedule,
+        "resolution": schedule_text(base.resolution),
         "randaugment": 0,  # it comes after the base's own steps
         "label_smoothing": base.label_smoothing,
     }
