@@ -119,7 +119,7 @@ class Recipe(Schema):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target spread evenly over all classes."""
     augment: tuple[str, ...] = ("crop", "flip")
-    """Augmentations in order, such as 'crop(pad=4)' flip 'randaugment(n=2, m=9)'."""
+    """Augmentations in order, such as crop:pad=4 flip 'randaugment(n=2, m=9)'."""
     augment_on: Literal["pipeline", "device"] = "pipeline"
     """Where augmentation runs: in tf.data on the CPU, or inside the training step."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

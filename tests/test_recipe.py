@@ -14,7 +14,7 @@ from kerasresnet.network.spec import ResNetSpec
 from kerasresnet.recipe import OPTIMIZERS, Recipe
 
 SCHEDULES = ("constant", "cosine", "cosine_restarts", "one_cycle")
-STEPS = ("crop(pad=3)", "flip", "randaugment(n=1, m=5)", "autoaugment", "cutout(8)", "mixup")
+STEPS = ("crop(pad=3)", "flip", "randaugment:n=1:m=5", "autoaugment", "cutout(8)", "mixup")
 fractions = st.floats(0, 1)
 below_one = st.floats(0, 1, exclude_max=True)
 above_zero = st.floats(0, 1e6, exclude_min=True)

@@ -1,12 +1,14 @@
 """The text form of an augmentation policy: what a recipe says, and what it means.
 
 A policy is a list of steps, applied in order; a step is a small frozen dataclass with one
-canonical text. A recipe writes ``augment = ["crop", "flip", "randaugment(n=2, m=9)"]``.
+canonical text. A recipe writes ``augment = ["crop", "flip", "randaugment(n=2, m=9)"]``; on a
+command line ``randaugment:n=2:m=9`` says the same and needs no quotes.
 Nothing here imports Keras: recipes are read and checked without it.
 """
 
-import ast
+import contextlib
 import dataclasses
+import re
 from dataclasses import dataclass
 
 from kerasresnet.errors import UsageError, unknown
@@ -118,26 +120,31 @@ STEPS: dict[str, type[Step]] = {
 }
 _SHORT_FORMS = {"randaugment": {"n": "num_ops", "m": "magnitude"}}
 _CONSTANTS = {"true": True, "false": False}
+_LARGEST = 10_000  # of any number: what is made of it fits int32, and its text is short
+_LONGEST = 200  # characters
+_CALL = re.compile(r"(\w+)\s*(?:\(\s*(.*?)\s*\)|:(.*))?", re.DOTALL)  # crop(pad=4), crop:pad=4
+_SETTING = re.compile(r"(?:(\w+)\s*=\s*)?([\w.+-]+|'\w*'|\"\w*\")")  # pad=4, 4
 
 
 def parse_step(text: str) -> Step:
     """The step that a text such as ``"crop"`` or ``"randaugment(n=2, m=9)"`` names.
 
-    Values may also stand without their names, in order: ``"cutout(16)"``.
-    Raises `UsageError` for an unknown step, setting or value.
+    ``"randaugment:n=2:m=9"`` is the same. Values may also stand without their names, in order:
+    ``"cutout(16)"``. Raises `UsageError` for an unknown step, setting or value.
     """
-    name, positional, named = _read_call(text)
+    name, given = _read_call(text)
     if name not in STEPS:
         raise UsageError(unknown("augmentation", name, STEPS))
     fields = [field.name for field in dataclasses.fields(STEPS[name])]
-    if len(positional) > len(fields):
-        raise UsageError(
-            f"{name} takes at most {len(fields)} value(s): {', '.join(fields)}. Received: {text!r}."
-        )
-    settings = dict(zip(fields, positional, strict=False))
     short_forms = _SHORT_FORMS.get(name, {})
-    for key, value in named:
-        field = short_forms.get(key, key)
+    settings = {}
+    for place, (key, value) in enumerate(given):
+        if not key and place >= len(fields):
+            raise UsageError(
+                f"{name} takes at most {len(fields)} value(s): {', '.join(fields)}. "
+                f"Received: {text!r}."
+            )
+        field = short_forms.get(key, key) if key else fields[place]
         if field not in fields:
             raise UsageError(unknown(f"setting of {name}", key, fields))
         if field in settings:
@@ -165,43 +172,43 @@ def _value_text(value: object) -> str:
     return str(value)
 
 
-def _read_call(text: str) -> tuple[str, list[object], list[tuple[str, object]]]:
-    """Split ``name(value, key=value)`` into its name, its plain values and its named ones."""
-    wrong_form = UsageError(
-        f"An augmentation step reads like 'crop' or 'crop(pad=4)'. Received: {text!r}."
+def _read_call(text: str) -> tuple[str, list[tuple[str | None, object]]]:
+    """Split ``name(value, key=value)`` into its name and its pairs (key or None, value).
+
+    The grammar knows no nesting, so that no text can exhaust the stack or the memory.
+    """
+    if isinstance(text, str) and len(text) > _LONGEST:
+        raise UsageError(
+            f"An augmentation step has at most {_LONGEST} characters. "
+            f"Received: {len(text)}, the first of them {text[:20]!r}."
+        )
+    call = _CALL.fullmatch(text.strip()) if isinstance(text, str) else None
+    if call:
+        name, inside, behind = call.groups()
+        parts = inside.split(",") if inside else behind.split(":") if behind is not None else []
+        settings = [_SETTING.fullmatch(part.strip()) for part in parts]
+        if all(settings):
+            return name.lower(), [(each[1], _read_value(each[2])) for each in settings]
+    raise UsageError(
+        "An augmentation step reads like 'crop', 'crop(pad=4)' or 'crop:pad=4'. "
+        f"Received: {text!r}."
     )
-    if not isinstance(text, str):
-        raise wrong_form
-    try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
-        raise wrong_form from None
-    if isinstance(tree, ast.Name):
-        return tree.id.lower(), [], []
-    if not (isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name)):
-        raise wrong_form
-    try:
-        positional = [_read_value(node) for node in tree.args]
-        named = [(keyword.arg, _read_value(keyword.value)) for keyword in tree.keywords]
-    except ValueError:
-        raise wrong_form from None
-    if any(key is None for key, _ in named):  # crop(**settings)
-        raise wrong_form
-    return tree.func.id.lower(), positional, named
 
 
-def _read_value(node: ast.expr) -> object:
-    if isinstance(node, ast.Name):
-        return _CONSTANTS.get(node.id, node.id)
-    return ast.literal_eval(node)
+def _read_value(text: str) -> object:
+    for read in (int, float):
+        with contextlib.suppress(ValueError):
+            return read(text)
+    return _CONSTANTS.get(text.lower(), text.strip("'\""))
 
 
 def _check_integer(step: Step, field: str, minimum: int) -> None:
     value = getattr(step, field)
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    if not (is_integer and minimum <= value <= _LARGEST):
         raise UsageError(
-            f"{type(step).__name__.lower()}'s {field} is an integer of at least {minimum}. "
-            f"Received: {field}={value!r}."
+            f"{type(step).__name__.lower()}'s {field} is an integer of at least {minimum} and at "
+            f"most {_LARGEST}. Received: {field}={value!r}."
         )
 
 
@@ -211,16 +218,14 @@ def _check_number(
     *,
     minimum: float | None = None,
     above: float | None = None,
-    maximum: float = float("inf"),
+    maximum: float = _LARGEST,
 ) -> None:
     value = getattr(step, field)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    low_enough = is_number and value <= maximum and value != float("inf")
     high_enough = is_number and (value >= minimum if above is None else value > above)
-    if not (low_enough and high_enough):
+    if not (high_enough and value <= maximum):
         low = f"above {above}" if above is not None else f"at least {minimum}"
-        high = f" and at most {maximum}" if maximum != float("inf") else ""
         raise UsageError(
-            f"{type(step).__name__.lower()}'s {field} is a number {low}{high}. "
+            f"{type(step).__name__.lower()}'s {field} is a number {low} and at most {maximum}. "
             f"Received: {field}={value!r}."
         )

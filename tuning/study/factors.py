@@ -126,7 +126,7 @@ def with_value(base: Recipe, factor: str, value: str) -> Recipe:
     if factor == "optimizer":
         return _with_optimizer(base, value)
     if factor == "augment":
-        return base.replace(augment=() if value == "none" else _policy(value))
+        return base.replace(augment=() if value == "none" else tuple(_split(value, "+")))
     if factor == "schedule" and value != base.schedule:
         moves = {"schedule_step": "batch"} if value == "one_cycle" else {"cycle_momentum": None}
         return base.replace(schedule=value, **moves)
@@ -170,15 +170,6 @@ def _with_optimizer(base: Recipe, value: str) -> Recipe:
                 f"optimizer={name}@0.001"
             )
     return base.replace(**changes | ({"learning_rate": rate} if at else {}))
-
-
-def _policy(text: str) -> tuple[str, ...]:
-    """`crop+randaugment:n=2:m=9` as the recipe writes it: ("crop", "randaugment(n=2, m=9)")."""
-    steps = []
-    for step in _split(text, "+"):
-        name, *values = step.split(":")
-        steps.append(f"{name}({', '.join(values)})" if values else step)
-    return tuple(steps)
 
 
 def _split(text: str, separator: str) -> list[str]:
