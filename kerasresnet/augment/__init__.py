@@ -25,6 +25,7 @@ _HOMES = {
     "RandomFlip": "layers",
     "Cutout": "layers",
     "RandAugment": "layers",
+    "TrivialAugment": "layers",
     "AutoAugment": "layers",
 }
 __all__ = sorted(_HOMES)

@@ -1,5 +1,6 @@
 """Operations on a batch in which every image has its own, each with its own strength."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -30,9 +31,6 @@ def _whole_numbers(operation: Operation) -> tuple[int, int, int]:
     return operation.weakest * way.denominator, way.numerator, way.denominator
 
 
-_LINES = np.array([_whole_numbers(each) for each in OPERATIONS.values()], "float32")
-
-
 class Draws(NamedTuple):
     """What every image of a batch is to get: `slots` operations, one after the other."""
 
@@ -41,9 +39,14 @@ class Draws(NamedTuple):
     mirror: Tensor  # bool [B, slots], whether a mirrored operation goes the other way
 
 
-def apply_draws(images: Tensor, draws: Draws, *, top: int) -> Tensor:
-    """The images, uint8 [B, H, W, C], after their operations; `top` is the top level."""
-    amount = amounts(draws, top=top)
+def apply_draws(
+    images: Tensor, draws: Draws, *, top: int, operations: Mapping[str, Operation] = OPERATIONS
+) -> Tensor:
+    """The images, uint8 [B, H, W, C], after their operations; `top` is the top level.
+
+    `operations` are `OPERATIONS`, or the same with other ranges.
+    """
+    amount = amounts(draws, top=top, operations=operations)
     kernel = gather(_KERNEL_OF, draws.operation)
     for slot in range(draws.operation.shape[1]):
         of_slot = (each[:, slot] for each in (draws.operation, amount))
@@ -51,11 +54,12 @@ def apply_draws(images: Tensor, draws: Draws, *, top: int) -> Tensor:
     return images
 
 
-def amounts(draws: Draws, *, top: int) -> Tensor:
+def amounts(draws: Draws, *, top: int, operations: Mapping[str, Operation] = OPERATIONS) -> Tensor:
     """The amount, float32 [B, slots], of each operation at its level, in the operation's unit.
 
     Whole numbers are divided once, so a whole level gives the float32 nearest to the exact value.
     """
-    weakest, way, denominator = ops.unstack(gather(_LINES, draws.operation), 3, axis=-1)
+    lines = np.array([_whole_numbers(each) for each in operations.values()], "float32")
+    weakest, way, denominator = ops.unstack(gather(lines, draws.operation), 3, axis=-1)
     way = ops.where(gather(_MIRRORED, draws.operation) & draws.mirror, -way, way)
     return (weakest * top + way * draws.level) / (denominator * top)

@@ -115,6 +115,20 @@ class RandAugment(ImageAugmentation):
 
 
 @keras.saving.register_keras_serializable("kerasresnet")
+class TrivialAugment(ImageAugmentation):
+    """One operation for each image, drawn from 14, at a strength of its own (arXiv 2103.10158).
+
+    The paper's wide form, as torchvision's `TrivialAugmentWide`: 31 strengths, up to rotations by
+    135° and two bits a channel. Translations go up to the image's whole side, torchvision's 32
+    pixels where that has 32. Every image draws its own operation, strength and sign. For the
+    operations see `RandAugment`.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(steps.TrivialAugment(), **kwargs)
+
+
+@keras.saving.register_keras_serializable("kerasresnet")
 class AutoAugment(ImageAugmentation):
     """One of a searched policy's 25 pairs of operations for each image (arXiv 1805.09501).
 

@@ -1,8 +1,10 @@
-"""The operations that RandAugment and AutoAugment draw from, with their ranges.
+"""The operations that RandAugment, AutoAugment and TrivialAugment draw from, with their ranges.
 
-Names and ranges are torchvision's: AutoAugment's own (arXiv 1805.09501, table 6), with its
-translations of 150 of 331 pixels scaled to the image. An operation's amount goes in a straight
-line from `weakest` at level 0 to `strongest` at the top level.
+Names and ranges are torchvision's: AutoAugment's own (arXiv 1805.09501, table 6), and the wide ones
+of TrivialAugment (arXiv 2103.10158). Translations are scaled to the image: AutoAugment's
+150 of 331 pixels, and TrivialAugment's 32 of CIFAR-10's 32, the whole side, where torchvision goes
+by 32 pixels at any size. An operation's amount goes in a straight line from `weakest` at level 0 to
+`strongest` at the top level.
 """
 
 from fractions import Fraction
@@ -38,6 +40,18 @@ OPERATIONS = {
     "AutoContrast": Operation("lookup", *_NOTHING),
     "Equalize": Operation("lookup", *_NOTHING),
     "Invert": Operation("bits", *_NOTHING),
+}
+
+_WIDE = {
+    **dict.fromkeys(("ShearX", "ShearY"), Fraction(99, 100)),
+    **dict.fromkeys(("TranslateX", "TranslateY"), 1),
+    **dict.fromkeys(("Brightness", "Color", "Contrast", "Sharpness"), Fraction(199, 100)),
+    "Rotate": 135,
+    "Posterize": 2,
+}
+WIDE_OPERATIONS = {
+    name: operation._replace(strongest=_WIDE.get(name, operation.strongest))
+    for name, operation in OPERATIONS.items()
 }
 
 CODE = {name: code for code, name in enumerate(OPERATIONS)}

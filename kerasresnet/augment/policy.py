@@ -65,6 +65,14 @@ class RandAugment:
 
 
 @dataclass(frozen=True)
+class TrivialAugment:
+    """TrivialAugment, wide (arXiv 2103.10158): one operation and strength for each image.
+
+    Both are drawn uniformly, so there is nothing to set.
+    """
+
+
+@dataclass(frozen=True)
 class AutoAugment:
     """AutoAugment (arXiv 1805.09501): one of a searched policy's 25 sub-policies for each image."""
 
@@ -111,12 +119,12 @@ class CutMix:
         _check_number(self, "alpha", above=0)
 
 
-Step = Crop | Flip | RandAugment | AutoAugment | Cutout | Mixup | CutMix
+Step = Crop | Flip | RandAugment | TrivialAugment | AutoAugment | Cutout | Mixup | CutMix
 
 AUTOAUGMENT_POLICIES = ("cifar10",)
 STEPS: dict[str, type[Step]] = {
     step.__name__.lower(): step
-    for step in (Crop, Flip, RandAugment, AutoAugment, Cutout, Mixup, CutMix)
+    for step in (Crop, Flip, RandAugment, TrivialAugment, AutoAugment, Cutout, Mixup, CutMix)
 }
 _SHORT_FORMS = {"randaugment": {"n": "num_ops", "m": "magnitude"}}
 _CONSTANTS = {"true": True, "false": False}
@@ -136,6 +144,8 @@ def parse_step(text: str) -> Step:
     if name not in STEPS:
         raise UsageError(unknown("augmentation", name, STEPS))
     fields = [field.name for field in dataclasses.fields(STEPS[name])]
+    if given and not fields:
+        raise UsageError(f"{name} takes no values. Received: {text!r}.")
     short_forms = _SHORT_FORMS.get(name, {})
     settings = {}
     for place, (key, value) in enumerate(given):

@@ -8,7 +8,7 @@ from kerasresnet.augment.operations import CODE
 from kerasresnet.augment.seeds import Seed, below, normal, split, uniform
 
 RANDAUGMENT_OPERATIONS = tuple(name for name in CODE if name != "Invert")
-_CODES = np.array([CODE[name] for name in RANDAUGMENT_OPERATIONS], "int32")
+CODES = np.array([CODE[name] for name in RANDAUGMENT_OPERATIONS], "int32")
 
 
 def draw_randaugment(
@@ -25,5 +25,5 @@ def draw_randaugment(
     level = ops.full(shape, magnitude, dtype="float32")
     if std > 0:
         level = ops.clip(level + std * normal(shape, level_seed), 0.0, float(top))
-    operation = gather(_CODES, below(len(_CODES), draws[..., 0]))
+    operation = gather(CODES, below(len(CODES), draws[..., 0]))
     return Draws(operation, level, mirror=draws[..., 1] < 0.5)

@@ -2,11 +2,11 @@
 
 import keras
 
-from kerasresnet.augment import geometry, policy
+from kerasresnet.augment import autoaugment, geometry, policy, trivialaugment
 from kerasresnet.augment.apply import apply_draws
 from kerasresnet.augment.arrays import Tensor, ops
-from kerasresnet.augment.autoaugment import TOP_LEVEL, draw_autoaugment
 from kerasresnet.augment.mixing import cutmix, mixup
+from kerasresnet.augment.operations import WIDE_OPERATIONS
 from kerasresnet.augment.randaugment import draw_randaugment
 from kerasresnet.augment.seeds import Seed
 from kerasresnet.errors import UsageError
@@ -42,8 +42,12 @@ def apply_to_images(
             )
             return apply_draws(images, draws, top=top)
         case policy.AutoAugment(name):
-            draws = draw_autoaugment(ops.shape(images)[0], seed, policy=name)
-            return apply_draws(images, draws, top=TOP_LEVEL)
+            draws = autoaugment.draw_autoaugment(ops.shape(images)[0], seed, policy=name)
+            return apply_draws(images, draws, top=autoaugment.TOP_LEVEL)
+        case policy.TrivialAugment():
+            draws = trivialaugment.draw_trivialaugment(ops.shape(images)[0], seed)
+            top = trivialaugment.TOP_LEVEL
+            return apply_draws(images, draws, top=top, operations=WIDE_OPERATIONS)
         case _:
             raise UsageError(f"Not a step that changes images alone: {step!r}.")
 

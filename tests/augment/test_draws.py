@@ -1,4 +1,4 @@
-"""What RandAugment and AutoAugment draw: every operation with its probability, for every image."""
+"""What RandAugment, TrivialAugment and AutoAugment draw: each operation with its probability."""
 
 from collections import Counter
 
@@ -8,6 +8,7 @@ import pytest
 from kerasresnet.augment.autoaugment import SUB_POLICIES, draw_autoaugment
 from kerasresnet.augment.operations import CODE, OPERATIONS
 from kerasresnet.augment.randaugment import RANDAUGMENT_OPERATIONS, draw_randaugment
+from kerasresnet.augment.trivialaugment import draw_trivialaugment
 
 MANY = 280_000
 NAMES = list(CODE)
@@ -86,19 +87,36 @@ def test_randaugment_draws_each_pair_of_the_14_operations_equally_often():
     assert np.abs(counts[np.ix_(drawn, drawn)] - MANY * share).max() < 5 * deviation
 
 
-@pytest.mark.parametrize("draw", ["randaugment", "autoaugment"])
+def test_trivialaugment_draws_each_operation_at_each_level_equally_often():
+    operation, level, mirror = (tensor.numpy() for tensor in draw_trivialaugment(MANY, [7, 8]))
+    assert operation.shape == level.shape == mirror.shape == (MANY, 1)
+    assert level.dtype == np.float32 and (level == level.round()).all()
+    counts = np.zeros((len(NAMES), 31), int)
+    np.add.at(counts, (operation[:, 0], level[:, 0].astype(int)), 1)
+    drawn = counts[[CODE[name] for name in RANDAUGMENT_OPERATIONS]]
+    assert drawn.sum() == MANY and drawn.shape == (14, 31)
+    share = 1 / 14 / 31
+    deviation = np.sqrt(MANY * share * (1 - share))
+    assert np.abs(drawn - MANY * share).max() < 5 * deviation
+
+
+DRAWS = {
+    "randaugment": randaugment,
+    "trivialaugment": lambda: draw_trivialaugment(MANY, [5, 6]),
+    "autoaugment": lambda: draw_autoaugment(MANY, [5, 6], policy="cifar10"),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 def test_signs_are_balanced_and_independent_of_the_operation(draw):
-    if draw == "randaugment":
-        operation, _, mirror = randaugment()
-    else:
-        draws = draw_autoaugment(MANY, [5, 6], policy="cifar10")
-        operation, mirror = draws.operation.numpy(), draws.mirror.numpy()
-    for slot in (0, 1):
+    operation, _, mirror = map(np.asarray, draw())
+    for slot in range(operation.shape[1]):
         for code in np.unique(operation[:, slot]):
             signs = mirror[operation[:, slot] == code, slot]
             assert abs(signs.mean() - 0.5) < 5 * 0.5 / np.sqrt(len(signs)), NAMES[code]
-    both = mirror[:, 0] ^ mirror[:, 1]
-    assert abs(both.mean() - 0.5) < 5 * 0.5 / np.sqrt(MANY)
+        for other in range(slot):
+            both = mirror[:, slot] ^ mirror[:, other]
+            assert abs(both.mean() - 0.5) < 5 * 0.5 / np.sqrt(MANY)
 
 
 def test_without_std_every_level_is_the_magnitude():

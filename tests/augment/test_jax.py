@@ -14,9 +14,10 @@ APPLY = """
 import sys
 import numpy as np
 import jax
+from kerasresnet.augment import operations
 from kerasresnet.augment.apply import Draws, apply_draws
-given = np.load(sys.argv[1])
-run = jax.jit(lambda images, *draws: apply_draws(images, Draws(*draws), top=30))
+given, ranges = np.load(sys.argv[1]), getattr(operations, sys.argv[3])
+run = jax.jit(lambda images, *draws: apply_draws(images, Draws(*draws), top=30, operations=ranges))
 np.save(sys.argv[2], run(*(given[key] for key in ("images", "operation", "level", "mirror"))))
 assert "tensorflow" not in sys.modules
 """
@@ -29,7 +30,7 @@ import numpy as np
 from kerasresnet.augment import RandAugment, RandomCrop, RandomFlip, build_augmentation
 images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8)
 labels = np.eye(10, dtype="float32")[np.arange(16) % 10]
-policy = ["crop", "flip(alternating=true)", "randaugment(n=1, std=1)", "cutout"]
+policy = ["crop", "flip(alternating=true)", "randaugment(n=1, std=1)", "trivialaugment", "cutout"]
 augment = build_augmentation([*policy, "mixup", "cutmix"], num_classes=10)
 compiled = jax.jit(augment.__call__)
 def run(seed):
@@ -75,22 +76,24 @@ def run_on_jax(code: str, *arguments: object) -> None:
     assert result.returncode == 0, result.stderr[-2000:]
 
 
-def test_operations_are_those_of_tensorflow_within_a_level(tmp_path):
+@pytest.mark.parametrize("ranges", ["OPERATIONS", "WIDE_OPERATIONS"])
+def test_operations_are_those_of_tensorflow_within_a_level(ranges, tmp_path):
+    from kerasresnet.augment import operations
     from kerasresnet.augment.apply import Draws, apply_draws
-    from kerasresnet.augment.operations import CODE, OPERATIONS
 
     rng = np.random.default_rng(0)
-    names = [name for name in OPERATIONS for _ in range(16)]
+    names = [name for name in operations.OPERATIONS for _ in range(16)]
     images = rng.integers(0, 256, (len(names), 32, 32, 3), dtype=np.uint8)
     images[::2] = images[::2] // 3 + 40  # so that autocontrast and equalize have work to do
     draws = Draws(
-        operation=np.array([[CODE[name]] for name in names], "int32"),
+        operation=np.array([[operations.CODE[name]] for name in names], "int32"),
         level=rng.integers(0, 31, (len(names), 1)).astype("float32"),
         mirror=rng.random((len(names), 1)) < 0.5,
     )
-    expected = apply_draws(images, draws, top=30).numpy().astype(int)
+    by_tensorflow = apply_draws(images, draws, top=30, operations=getattr(operations, ranges))
+    expected = by_tensorflow.numpy().astype(int)
     np.savez(tmp_path / "given.npz", images=images, **draws._asdict())
-    run_on_jax(APPLY, tmp_path / "given.npz", tmp_path / "result.npy")
+    run_on_jax(APPLY, tmp_path / "given.npz", tmp_path / "result.npy", ranges)
     difference = np.abs(np.load(tmp_path / "result.npy") - expected).max(axis=(1, 2, 3))
     rounded = ("AutoContrast", "Brightness", "Color", "Contrast", "Sharpness")
     for name, most in zip(names, difference, strict=True):

@@ -7,13 +7,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasresnet.augment import AutoAugment, Cutout, RandAugment, RandomCrop, RandomFlip
+from kerasresnet.augment import (
+    AutoAugment,
+    Cutout,
+    RandAugment,
+    RandomCrop,
+    RandomFlip,
+    TrivialAugment,
+)
 from kerasresnet.errors import UsageError
 
 MAKERS = {
     "crop": lambda **k: RandomCrop(3, **k),
     "flip": lambda **k: RandomFlip(**k),
     "randaugment": lambda **k: RandAugment(3, magnitude=12, num_bins=21, std=0.7, **k),
+    "trivialaugment": lambda **k: TrivialAugment(**k),
     "autoaugment": lambda **k: AutoAugment("cifar10", **k),
     "cutout": lambda **k: Cutout(5, **k),
 }

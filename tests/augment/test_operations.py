@@ -6,12 +6,19 @@ import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
 from kerasresnet.augment.apply import Draws, amounts, apply_draws
-from kerasresnet.augment.operations import CODE, OPERATIONS
+from kerasresnet.augment.operations import CODE, OPERATIONS, WIDE_OPERATIONS
 from kerasresnet.augment.randaugment import draw_randaugment
+from kerasresnet.augment.steps import apply_to_images
+from kerasresnet.augment.trivialaugment import draw_trivialaugment
 from kerasresnet.data import load_data
+from kerasresnet.policy import TrivialAugment
 
 TOP = 30
 LEVELS = range(TOP + 1)
+
+each_range = pytest.mark.parametrize(
+    "operations", [OPERATIONS, WIDE_OPERATIONS], ids=["usual", "wide"]
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +59,24 @@ def by_pil(picture: np.ndarray, name: str, amount: float) -> np.ndarray:
     return np.asarray(result).reshape(picture.shape)
 
 
-def exact_amount(name: str, level: float, mirror: bool) -> float:
-    operation = OPERATIONS[name]
+def exact_amount(name: str, level: float, mirror: bool, operations=OPERATIONS) -> float:
+    operation = operations[name]
     way = (operation.strongest - operation.weakest) * level / TOP
     return float(operation.weakest + (-way if mirror and operation.mirrored else way))
 
 
+def eagerly(images, *draws, operations=OPERATIONS):
+    return apply_draws(images, Draws(*draws), top=TOP, operations=operations)
+
+
 @tf.function(autograph=False)
-def in_graph(images, operation, level, mirror):
-    return apply_draws(images, Draws(operation, level, mirror), top=TOP)
+def in_graph(images, *draws):
+    return eagerly(images, *draws)
+
+
+@tf.function(autograph=False)
+def in_graph_wide(images, *draws):
+    return eagerly(images, *draws, operations=WIDE_OPERATIONS)
 
 
 def ours(images, name, level, mirror, run=in_graph):
@@ -74,35 +90,40 @@ def settings(name: str, levels=LEVELS):
     return [(level, mirror) for level in levels for mirror in mirrors]
 
 
-def check_against_pil(images, name, levels=LEVELS):
+def check_against_pil(images, name, levels=LEVELS, operations=OPERATIONS):
+    run = in_graph_wide if operations is WIDE_OPERATIONS else in_graph
     for level, mirror in settings(name, levels):
-        amount = exact_amount(name, level, mirror)
+        amount = exact_amount(name, level, mirror, operations)
         expected = np.stack([by_pil(image, name, amount) for image in images])
         np.testing.assert_array_equal(
-            ours(images, name, level, mirror), expected, err_msg=f"level {level}, {mirror=}"
+            ours(images, name, level, mirror, run), expected, err_msg=f"level {level}, {mirror=}"
         )
 
 
+@each_range
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_it_equals_pil_on_photographs_at_every_level(name, photographs):
-    check_against_pil(photographs[:16], name)
+def test_it_equals_pil_on_photographs_at_every_level(name, operations, photographs):
+    check_against_pil(photographs[:16], name, operations=operations)
 
 
 @pytest.mark.slow
+@each_range
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_it_equals_pil_on_cifar10_at_every_level(name):
-    check_against_pil(load_data("cifar10").x_test[:512], name)
+def test_it_equals_pil_on_cifar10_at_every_level(name, operations):
+    check_against_pil(load_data("cifar10").x_test[:512], name, operations=operations)
 
 
+@each_range
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_it_equals_pil_on_noise_of_other_shapes(name):
+def test_it_equals_pil_on_noise_of_other_shapes(name, operations):
     noise = np.random.default_rng(1).integers(0, 256, (8, 23, 40, 3), dtype=np.uint8)
-    check_against_pil(noise, name, levels=(0, 4, 17, 30))
+    check_against_pil(noise, name, levels=(0, 4, 17, 20, 30), operations=operations)
 
 
+@each_range
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_it_equals_pil_on_grey_pictures(name, photographs):
-    check_against_pil(photographs[:8, :, :, :1], name, levels=(3, 20))
+def test_it_equals_pil_on_grey_pictures(name, operations, photographs):
+    check_against_pil(photographs[:8, :, :, :1], name, levels=(3, 20), operations=operations)
 
 
 @pytest.mark.parametrize("name", ["AutoContrast", "Equalize", "Contrast"])
@@ -141,7 +162,8 @@ def test_the_top_level_changes_every_picture(name, photographs):
     assert changed.all()
 
 
-def test_amounts_are_the_float32_nearest_to_the_exact_ones():
+@each_range
+def test_amounts_are_the_float32_nearest_to_the_exact_ones(operations):
     for name in OPERATIONS:
         for level, mirror in settings(name):
             draws = Draws(
@@ -149,8 +171,51 @@ def test_amounts_are_the_float32_nearest_to_the_exact_ones():
                 np.array([[level]], "float32"),
                 np.array([[mirror]]),
             )
-            exact = np.float32(exact_amount(name, level, mirror))
-            assert amounts(draws, top=TOP).numpy() == exact, (name, level, mirror)
+            exact = np.float32(exact_amount(name, level, mirror, operations))
+            amount = amounts(draws, top=TOP, operations=operations).numpy()
+            assert amount == exact, (name, level, mirror)
+
+
+# torchvision's TrivialAugmentWide: the highest of its 31 values, its translations by 32 pixels.
+WIDEST = dict.fromkeys(("ShearX", "ShearY"), 0.99)
+WIDEST |= dict.fromkeys(("TranslateX", "TranslateY"), 32 / 32)
+WIDEST |= dict.fromkeys(("Brightness", "Color", "Contrast", "Sharpness"), 1 + 0.99)
+WIDEST |= {"Rotate": 135, "Posterize": 2, "Solarize": 0}
+
+
+def test_the_wide_ranges_are_torchvisions():
+    assert list(WIDE_OPERATIONS) == list(OPERATIONS)
+    for name, operation in WIDE_OPERATIONS.items():
+        assert float(operation.strongest) == WIDEST.get(name, 0), name
+        assert operation._replace(strongest=0) == OPERATIONS[name]._replace(strongest=0)
+
+
+@pytest.mark.parametrize("place", ["eagerly", "in a pipeline"])
+def test_wide_operations_equal_pil_at_their_extremes(place, photographs):
+    cases = [
+        (name, level, mirror)
+        for name in WIDE_OPERATIONS
+        for level, mirror in settings(name, levels=(0, 1, 20, TOP))
+    ]
+    images = np.resize(photographs, (len(cases), 32, 32, 3))
+    name, level, mirror = (np.array(column)[:, None] for column in zip(*cases, strict=True))
+    draws = np.vectorize(CODE.get)(name).astype("int32"), level.astype("float32"), mirror
+    if place == "eagerly":
+        result = eagerly(images, *draws, operations=WIDE_OPERATIONS)
+    else:
+        dataset = tf.data.Dataset.from_tensors((images, *draws))
+        result = next(iter(dataset.map(in_graph_wide)))
+    for number, case in enumerate(cases):
+        expected = by_pil(images[number], case[0], exact_amount(*case, WIDE_OPERATIONS))
+        np.testing.assert_array_equal(result[number], expected, err_msg=str(case))
+
+
+@pytest.mark.parametrize("side", [5, 8, 28, 32, 96, 100, 224])
+def test_wide_translations_go_by_whole_pixels_at_every_size(side):
+    ramp = np.tile(np.arange(1, side + 1, dtype=np.uint8), (1, side, 1))[..., None]
+    for level in LEVELS:
+        moved = ours(ramp, "TranslateX", level, False, in_graph_wide)[0, 0, :, 0]
+        assert np.count_nonzero(moved) == side - side * level // TOP
 
 
 def test_every_picture_gets_its_own_operations_in_its_own_order(photographs):
@@ -168,15 +233,21 @@ def test_every_picture_gets_its_own_operations_in_its_own_order(photographs):
     np.testing.assert_array_equal(apply_draws(photographs, draws, top=TOP).numpy(), expected)
 
 
-def test_xla_computes_the_same_within_a_level(photographs):
-    compiled = tf.function(
-        lambda images, *draws: apply_draws(images, Draws(*draws), top=TOP),
-        jit_compile=True,
-        autograph=False,
-    )
+def test_trivialaugment_gives_every_picture_the_pixels_that_it_drew(photographs):
+    operation, level, mirror = (each[:, 0] for each in draw_trivialaugment(64, [2, 3]))
+    result = apply_to_images(TrivialAugment(), photographs, [2, 3]).numpy()
+    for picture in range(64):
+        name = list(OPERATIONS)[operation[picture]]
+        amount = exact_amount(name, float(level[picture]), mirror[picture], WIDE_OPERATIONS)
+        np.testing.assert_array_equal(result[picture], by_pil(photographs[picture], name, amount))
+
+
+@pytest.mark.parametrize("run", [in_graph, in_graph_wide], ids=["usual", "wide"])
+def test_xla_computes_the_same_within_a_level(run, photographs):
+    compiled = tf.function(run.python_function, jit_compile=True, autograph=False)
     for name in OPERATIONS:
-        for level, mirror in settings(name, levels=(7, 22)):
-            pair = [ours(photographs, name, level, mirror, run) for run in (compiled, in_graph)]
+        for level, mirror in settings(name, levels=(7, 20, 22)):
+            pair = [ours(photographs, name, level, mirror, each) for each in (compiled, run)]
             difference = np.abs(pair[0].astype(int) - pair[1]).max()
             rounded = ("AutoContrast", "Brightness", "Color", "Contrast", "Sharpness")
             assert difference <= (1 if name in rounded else 0), name
