@@ -121,6 +121,13 @@ def test_it_equals_pil_on_noise_of_other_shapes(name, operations):
 
 
 @each_range
+@pytest.mark.parametrize("shape", [(96, 96), (224, 224), (500, 333)])
+def test_rotations_equal_pil_on_large_pictures(shape, operations):
+    noise = np.random.default_rng(2).integers(0, 256, (1, *shape, 1), dtype=np.uint8)
+    check_against_pil(noise, "Rotate", levels=(16, 20, 26, 30), operations=operations)
+
+
+@each_range
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_it_equals_pil_on_grey_pictures(name, operations, photographs):
     check_against_pil(photographs[:8, :, :, :1], name, levels=(3, 20), operations=operations)
