@@ -7,11 +7,11 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from kerasresnet.augment.apply import Draws, amounts, apply_draws
 from kerasresnet.augment.operations import CODE, OPERATIONS, WIDE_OPERATIONS
+from kerasresnet.augment.policy import TrivialAugment
 from kerasresnet.augment.randaugment import draw_randaugment
 from kerasresnet.augment.steps import apply_to_images
 from kerasresnet.augment.trivialaugment import draw_trivialaugment
 from kerasresnet.data import load_data
-from kerasresnet.policy import TrivialAugment
 
 TOP = 30
 LEVELS = range(TOP + 1)
