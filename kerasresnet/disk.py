@@ -41,10 +41,10 @@ def locked(
     thread that has it. Raises `UsageError` with `refusal` where another process holds it, after
     `wait` seconds; `KerasResNetError` where the file cannot be opened for writing.
     """
-    lock = filelock.FileLock(file, timeout=wait, poll_interval=0.1, is_singleton=reentrant)
+    lock = filelock.FileLock(file, is_singleton=reentrant)
     try:
         file.parent.stat()  # filelock would make it
-        lock.acquire(timeout=wait)
+        lock.acquire(timeout=wait, poll_interval=0.1)
     except filelock.Timeout:
         raise UsageError(refusal) from None
     except OSError as error:

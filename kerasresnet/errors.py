@@ -5,6 +5,7 @@ A message says what was wrong, what was received, and what would be right.
 
 import contextlib
 import difflib
+import errno
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -57,7 +58,9 @@ def exit_on_error(command: str) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
     except (KerasResNetError, OSError) as error:
-        print(f"{command}: error: {error}", file=sys.stderr)
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        hint = "; free some room, then type the same again" if full else ""
+        print(f"{command}: error: {error}{hint}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 1))
     except (ImportError, ValueError) as error:
         if not (missing := _missing_backend(error)):

@@ -39,8 +39,11 @@ def test_a_lock_keeps_others_out_and_ends_with_its_process(tmp_path):
 
 def test_a_lock_is_taken_again_by_its_own_thread_only_if_it_is_reentrant(tmp_path):
     file = tmp_path / "run.lock"
-    with disk.locked(file, "taken", reentrant=True), disk.locked(file, "taken", reentrant=True):
-        pass
+    with disk.locked(file, "taken", wait=60.0, reentrant=True):
+        with disk.locked(file, "taken", reentrant=True):
+            pass
+        with pytest.raises(UsageError), disk.locked(file, "taken"):  # still held by the outer one
+            pass
     with disk.locked(file, "taken"), pytest.raises(UsageError), disk.locked(file, "taken"):
         pass
 

@@ -37,3 +37,4 @@ def test_signs_that_a_terminal_does_not_have_stop_no_command(encoding):
     )
     assert done.returncode == 1 and b"Traceback" not in done.stderr, done.stderr
     assert len(done.stdout.splitlines()) == 2 and len(done.stderr.splitlines()) == 1
+    assert b"; free some room, then type the same again" in done.stderr

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sys
 import time
 from pathlib import Path
@@ -155,18 +157,29 @@ def _go_on(run: Run, options: FitOptions, data: ImageData | None) -> None:
     except KeyboardInterrupt:
         _stopped(run, recipe)
     except BaseException as error:
+        # What is measured stays finished, whatever happens to its export.
+        status = "finished" if run.results_path.is_file() else "failed"
         with contextlib.suppress(KerasResNetError):  # the disk may be full
-            run.update(status="failed", error=f"{type(error).__name__}: {first_line(error)}")
-        if isinstance(error, NoRoom):
-            raise NoRoom(
-                f"{error}, then go on with python -m kerasresnet.fit --resume {run.path}"
-            ) from None
+            run.update(status=status, error=f"{type(error).__name__}: {first_line(error)}")
+        if full := _full_disk(run, error):
+            raise full from None
         raise
     if options.export and dead and not options.force:
         raise KerasResNetError(
             f"not exported, for the network learnt nothing: {dead}; python -m kerasresnet.export "
             f"{run.path} --force does it all the same"
         )
+
+
+def _full_disk(run: Run, error: BaseException) -> NoRoom | None:
+    """`error` with what to type once there is room, if a full disk is what it is."""
+    if isinstance(error, NoRoom):
+        told = str(error)
+    elif os.strerror(errno.ENOSPC) in str(error):  # TensorBoard's writer is TensorFlow's
+        told = f"the disk is full: there is no room for all of {run.path}; free some"
+    else:
+        return None
+    return NoRoom(f"{told}, then go on with python -m kerasresnet.fit --resume {run.path}")
 
 
 def _stopped(run: Run, recipe: Recipe) -> None:
