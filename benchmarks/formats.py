@@ -66,7 +66,7 @@ def saved_models(run: Run, home: Path) -> Iterator[tuple[str, Written]]:
     )
     for name, settings in rows:
         path = export_saved_model(run, home / "saved_models", **settings)
-        yield name, Written(path, load_predictor(path)[0])
+        yield name, Written(path, load_predictor(path))
 
 
 def formats(model: keras.Model, data: ImageData, home: Path):

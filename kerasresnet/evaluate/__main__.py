@@ -17,10 +17,8 @@ import tyro
 from kerasresnet.command import parse, waiting_for
 from kerasresnet.errors import UsageError, exit_on_error
 from kerasresnet.evaluate.measure import measure, measure_with_tta
-from kerasresnet.load.predictor import load_predictor
-from kerasresnet.load.runtimes import newest_version, read_card
+from kerasresnet.load.predictor import Predictor, load_predictor
 from kerasresnet.machine import quiet_tensorflow
-from kerasresnet.run import Run
 
 if TYPE_CHECKING:
     from kerasresnet.data import ImageData
@@ -38,6 +36,8 @@ class EvaluateOptions:
     """Where TFDS keeps data sets (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)."""
     tta: Literal["none", "flip"] = "none"
     """flip: measure the mean over every image and its mirror image beside the plain network."""
+    trust: bool = False
+    """Load a stranger's file although it could reach files of yours, or take all memory."""
     json: bool = False
     """Print JSON instead of a table."""
     verbose: bool = False
@@ -48,32 +48,40 @@ def evaluate_path(options: EvaluateOptions) -> dict[str, Any]:
     """The metrics of what stands at `options.path`, with where they come from."""
     from kerasresnet.data import load_data
 
-    predictor, shape, classes = load_predictor(options.path)
-    name = options.data or _data_of(options.path)
+    predictor = load_predictor(options.path, trust=options.trust)
+    name = options.data or predictor.data or "cifar10"
     data: ImageData = load_data(name, options.data_dir, verbose=not options.json)
-    if tuple(shape) != tuple(data.image_shape) or classes != data.num_classes:
-        raise UsageError(
-            f"{options.path} takes images of {shape} in {classes} classes, and {data.name} has "
-            f"{tuple(data.image_shape)} in {data.num_classes}; choose another --data"
-        )
-    labels_of = getattr(predictor, "labels_of", lambda images: set())
-    if strange := labels_of(data.x_test[:100]) - set(data.labels):
-        raise UsageError(
-            f"{options.path} tells {', '.join(sorted(strange))} apart, which {data.name} does not "
-            "have; choose another --data"
-        )
+    check_classes(predictor, data, options.path)
     measured = measure_with_tta if options.tta == "flip" else measure
-    metrics = measured(predictor, data.x_test, data.y_test, data.labels)
+    metrics = measured(
+        predictor,
+        data.x_test,
+        data.y_test,
+        data.labels,
+        batch_size=min(500, predictor.most or 500),
+    )
     return {"path": str(options.path), "data": data.name, "source": data.source, **metrics}
 
 
-def _data_of(path: Path) -> str:
-    """The data set of the run that `path` is or lies in, or that its card names, else cifar10."""
-    for folder in (path, path.parent):
-        if (folder / "run.json").is_file():
-            return Run.open(folder).fact("data")
-    card = {} if path.suffix == ".keras" else read_card(newest_version(path))
-    return card.get("data") or "cifar10"
+def check_classes(predictor: Predictor, data: ImageData, path: Path) -> None:
+    """Raises `UsageError` where images or classes of `data` are not those of the network."""
+    shape, classes = tuple(predictor.input_shape), predictor.classes
+    if shape != tuple(data.image_shape) or classes != data.num_classes:
+        raise UsageError(
+            f"{path} takes images of {shape} in {classes} classes, and {data.name} has "
+            f"{tuple(data.image_shape)} in {data.num_classes}; choose another --data"
+        )
+    names = predictor.class_names or tuple(data.labels)
+    if strange := [name for name in names if name not in data.labels]:
+        raise UsageError(
+            f"{path} tells {', '.join(strange)} apart, which {data.name} does not have; choose "
+            "another --data"
+        )
+    if names != tuple(data.labels):
+        raise UsageError(
+            f"{path} has the classes of {data.name} in another order: {', '.join(names)}; it was "
+            "trained on another set"
+        )
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:

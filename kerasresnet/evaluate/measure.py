@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from kerasresnet.load.predictor import Predictor
+Logits = Callable[[np.ndarray], Any]  # uint8 images [N, H, W, C] → logits [N, classes]
 
 
 def measure(
-    logits_of: Predictor,
+    logits_of: Logits,
     images: np.ndarray,
     labels: np.ndarray,
     names: Sequence[str],
@@ -50,7 +50,7 @@ def measure(
     }
 
 
-def with_tta(logits_of: Predictor, tta: str | None) -> Predictor:
+def with_tta(logits_of: Logits, tta: str | None) -> Logits:
     """`logits_of`, with `tta` "flip" averaged over every image and its mirror image."""
     if tta is None:
         return logits_of
@@ -63,12 +63,16 @@ def with_tta(logits_of: Predictor, tta: str | None) -> Predictor:
 
 
 def measure_with_tta(
-    logits_of: Predictor, images: np.ndarray, labels: np.ndarray, names: Sequence[str]
+    logits_of: Logits,
+    images: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    **settings: int,
 ) -> dict[str, Any]:
     """What `measure` says, and under "tta" accuracy and loss of the mean over mirror images."""
-    flipped = measure(with_tta(logits_of, "flip"), images, labels, names)
+    flipped = measure(with_tta(logits_of, "flip"), images, labels, names, **settings)
     averaged = {name: flipped[name] for name in ("accuracy", "loss")}
-    return {**measure(logits_of, images, labels, names), "tta": {"flip": averaged}}
+    return {**measure(logits_of, images, labels, names, **settings), "tta": {"flip": averaged}}
 
 
 def why_dead(tested: Mapping[str, Any]) -> str | None:

@@ -138,7 +138,7 @@ def measure_export(
     from kerasresnet.evaluate.measure import measure, with_tta
     from kerasresnet.load.predictor import load_predictor
 
-    served, _, _ = load_predictor(folder)
+    served = load_predictor(folder)
     found = {"data": data.name, "images": len(data.x_test)}
     for key, predictor in (("export", served), ("keras", with_tta(model.predict_on_batch, tta))):
         metrics = measure(predictor, data.x_test, data.y_test, data.labels)

@@ -1,28 +1,50 @@
-"""A run, a .keras file or an export, loaded as a function from images to logits."""
+"""A run, a .keras file or an export, loaded as one thing: a function from images to logits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
-from kerasresnet.load.runtimes import SAVED_MODEL, load_format, newest_version
+from kerasresnet.load.limits import check_keras_file
+from kerasresnet.load.runtimes import LABELS, SAVED_MODEL, load_format, newest_version, read_card
+from kerasresnet.load.trust import refuse_file_operations
 from kerasresnet.run import Run
 
 if TYPE_CHECKING:
     import keras
 
-Predictor = Callable[[np.ndarray], np.ndarray]
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained network: call it with uint8 images [N, H, W, C] for logits [N, classes].
+
+    Exports give logarithms of probabilities, which are logits as well. `class_names` and `data`
+    (the data set that it was trained on) are None where nothing beside the network says them, and
+    `most` is the images of one call where they are limited.
+    """
+
+    logits: Callable[[np.ndarray], Any]
+    input_shape: tuple[int, ...]  # H, W, C
+    classes: int
+    class_names: tuple[str, ...] | None = None
+    data: str | None = None
+    most: int | None = None
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return np.asarray(self.logits(images))
 
 
-def load_predictor(path: Path) -> tuple[Predictor, tuple[int, ...], int]:
-    """(logits of images, input shape, classes) of a run, a .keras file or an export.
+def load_predictor(path: Path, *, trust: bool = False) -> Predictor:
+    """The predictor of a run, a .keras file or an export; of an export's directory its newest.
 
-    Of an export's directory without a version the newest. Raises `UsageError` for anything else,
-    `KerasResNetError` for a file that does not load.
+    What a stranger's file could do beyond answering (`limits`, `trust`) is refused unless `trust`.
+    Raises `UsageError` for that and for anything else, `KerasResNetError` for a file that does not
+    load.
     """
     if (path / "run.json").is_file():
         path = Run.open(path).model_path
@@ -34,31 +56,50 @@ def load_predictor(path: Path) -> tuple[Predictor, tuple[int, ...], int]:
         if not (path / SAVED_MODEL).is_file():
             return _format_predictor(path)
     if is_keras:
-        return _keras_predictor(path)
+        return _keras_predictor(path, trust)
     try:
-        return _saved_model_predictor(path)
+        return _saved_model_predictor(path, trust)
+    except KerasResNetError:
+        raise
     except Exception as error:  # whatever a damaged file makes TensorFlow raise
         raise KerasResNetError(f"cannot load {path}: {first_line(error)}") from None
 
 
-def load_keras(path: Path) -> keras.Model:
-    """The model of a .keras file. Raises `KerasResNetError` where it does not load."""
+def load_keras(path: Path, *, trust: bool = False) -> keras.Model:
+    """The model of a .keras file.
+
+    Raises `UsageError` for one that would take much more memory than its size says, unless `trust`;
+    `KerasResNetError` for one that does not load.
+    """
     import keras
 
     try:
+        if not trust:
+            check_keras_file(path)
         return keras.saving.load_model(path, compile=False)
+    except KerasResNetError:
+        raise
     except Exception as error:  # whatever a damaged file makes Keras raise
         raise KerasResNetError(f"cannot load {path}: {first_line(error)}") from None
 
 
-def _keras_predictor(path: Path) -> tuple[Predictor, tuple[int, ...], int]:
-    model = load_keras(path)
-    return model.predict_on_batch, model.input_shape[1:], model.output_shape[-1]
+def _keras_predictor(path: Path, trust: bool) -> Predictor:
+    model = load_keras(path, trust=trust)
+    facts = Run.open(path.parent).facts if (path.parent / "run.json").is_file() else {}
+    return Predictor(
+        model.predict_on_batch,
+        tuple(model.input_shape[1:]),
+        model.output_shape[-1],
+        tuple(facts["labels"]) if facts.get("labels") else None,
+        facts.get("data"),
+    )
 
 
-def _saved_model_predictor(path: Path) -> tuple[Predictor, tuple[int, ...], int]:
+def _saved_model_predictor(path: Path, trust: bool) -> Predictor:
     import tensorflow as tf
 
+    if not trust:
+        refuse_file_operations(path)
     loaded = tf.saved_model.load(str(path))
     serve = loaded.signatures["serving_default"]
     shape = serve.structured_input_signature[1]["images"].shape
@@ -68,20 +109,26 @@ def _saved_model_predictor(path: Path) -> tuple[Predictor, tuple[int, ...], int]
 
     # The function must hold what was loaded, or its variables are gone.
     log_probabilities.loaded = loaded
-    log_probabilities.labels_of = lambda images: {
-        label.decode() for label in serve(images=tf.constant(images))["label"].numpy()
-    }
-    return log_probabilities, tuple(shape[1:]), serve.structured_outputs["probabilities"].shape[-1]
+    card, labels = read_card(path), path / "assets" / LABELS
+    return Predictor(
+        log_probabilities,
+        tuple(shape[1:]),
+        serve.structured_outputs["probabilities"].shape[-1],
+        tuple(labels.read_text("utf-8").splitlines()) if labels.is_file() else None,
+        card.get("data"),
+        card.get("export", {}).get("max_batch"),
+    )
 
 
-def _format_predictor(path: Path) -> tuple[Predictor, tuple[int, ...], int]:
-    probabilities_of = load_format(path)
-
-    def log_probabilities(images: np.ndarray) -> np.ndarray:
-        return _logarithm(probabilities_of(images))
-
-    log_probabilities.labels_of = lambda images: set(probabilities_of.labels)
-    return log_probabilities, probabilities_of.input_shape, len(probabilities_of.labels)
+def _format_predictor(path: Path) -> Predictor:
+    found = load_format(path)
+    return Predictor(
+        lambda images: _logarithm(found(images)),
+        found.input_shape,
+        len(found.labels),
+        found.labels,
+        read_card(path).get("data"),
+    )
 
 
 def _logarithm(probabilities: np.ndarray) -> np.ndarray:

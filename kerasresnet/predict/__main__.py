@@ -48,6 +48,8 @@ class PredictOptions:
     """Print one JSON document instead of a table."""
     timeout: float = 30.0
     """Seconds that a server may take for one batch."""
+    trust: bool = False
+    """Load a stranger's file although it could reach files of yours, or take all memory."""
     verbose: bool = False
     """Show TensorFlow's own start-up messages."""
 
@@ -119,7 +121,12 @@ def main() -> None:
         check_options(options)
         sources = find_images(options.images, options.files_from)
         with waiting_for(options.model):
-            target = open_target(options.model, timeout=options.timeout, verbose=options.verbose)
+            target = open_target(
+                options.model,
+                timeout=options.timeout,
+                verbose=options.verbose,
+                trust=options.trust,
+            )
         results = classify_with_progress(target, sources, options)
         failed = sum("error" in result for result in results)
         if options.json:

@@ -22,6 +22,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", "
 # No others: some of Pillow's formats start other programs.
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 _LARGEST_FILE = 256 << 20  # bytes
+MOST_PIXELS = 2**26  # 8192 x 8192: 200 MB decoded, and as much again while it is scaled
 
 
 class ImageError(Exception):
@@ -154,7 +155,15 @@ def _opened(contents: bytes) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(contents), formats=_FORMATS) as image:
+                # Only the header is read so far; a small file can unpack to gigabytes.
+                if image.width * image.height > MOST_PIXELS:
+                    raise ImageError(
+                        f"is of {image.width} x {image.height} pixels, more than {MOST_PIXELS:,}; "
+                        "scale it down"
+                    )
                 yield image
+    except ImageError:
+        raise
     except UnidentifiedImageError:
         kinds = ", ".join(_FORMATS)
         raise ImageError(f"is no image of a known kind ({kinds})") from None

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from kerasresnet.errors import KerasResNetError, UsageError
-from kerasresnet.load.runtimes import LABELS, SAVED_MODEL, load_format, newest_version
+from kerasresnet.load.predictor import load_predictor
+from kerasresnet.load.runtimes import LABELS, SAVED_MODEL, newest_version
+from kerasresnet.load.trust import refuse_file_operations
 from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.predict.target import (
     BYTES,
@@ -22,13 +24,13 @@ from kerasresnet.predict.target import (
     read_signatures,
     reason_in,
 )
-from kerasresnet.run import Run
 
 
-def open_local(path: Path, verbose: bool = False) -> Target:
+def open_local(path: Path, verbose: bool = False, *, trust: bool = False) -> Target:
     """Load a version of an export, the newest of a model's directory, a run or a .keras file.
 
-    Raises `UsageError` for anything else, `KerasResNetError` for what does not load.
+    With `trust` also what could do more than answer. Raises `UsageError` for anything else,
+    `KerasResNetError` for what does not load.
     """
     if not path.exists():
         raise UsageError(
@@ -37,21 +39,23 @@ def open_local(path: Path, verbose: bool = False) -> Target:
         )
     if (path / "run.json").is_file() or (path.suffix == ".keras" and path.is_file()):
         quiet_tensorflow(verbose)
-        return KerasModel(path)
+        return LoadedModel(path, trust)
     version = newest_version(path)
     if not (version / SAVED_MODEL).is_file():
-        return FormatModel(version)
+        return LoadedModel(version)
     quiet_tensorflow(verbose)
-    return SavedModel(version)
+    return SavedModel(version, trust)
 
 
 class SavedModel:
     """A version directory of an export, called through its signatures."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, trust: bool = False) -> None:
         import tensorflow as tf
 
         self.name = str(path)
+        if not trust:
+            refuse_file_operations(path)
         try:
             # The signatures live no longer than what was loaded.
             self._loaded = tf.saved_model.load(str(path))
@@ -90,43 +94,26 @@ def _asset_labels(path: Path) -> Sequence[str] | None:
     return file.read_text("utf-8").splitlines() if file.is_file() else None
 
 
-class FormatModel:
-    """A version directory of an export in another format, without TensorFlow."""
+class LoadedModel:
+    """A run's model, a .keras file, or a version of an export in another format (which needs no
+    TensorFlow); classes have the names that are said beside it, else their numbers."""
 
     takes_bytes = False
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, trust: bool = False) -> None:
         self.name = str(path)
-        self._probabilities_of = load_format(path)
-        self.image_shape = self._probabilities_of.input_shape
-        self.labels = self._probabilities_of.labels
-
-    def predict(self, images: np.ndarray | list[bytes]) -> Answer:
-        return Answer(self._probabilities_of(images))
-
-
-class KerasModel:
-    """A run's model or a .keras file; its classes have the names that its run knows."""
-
-    takes_bytes = False
-
-    def __init__(self, path: Path) -> None:
-        from kerasresnet.load.predictor import load_predictor
-
-        self.name = str(path)
-        self._logits_of, shape, classes = load_predictor(path)
+        self._logits_of = load_predictor(path, trust=trust)
+        shape = self._logits_of.input_shape
         if len(shape) != 3:
             raise KerasResNetError(
                 f"{path} takes arrays of shape {shape}, and not images [H, W, C]"
             )
-        self.image_shape = tuple(shape)
-        folder = path if path.is_dir() else path.parent
-        is_run = (folder / "run.json").is_file()
-        self.labels = Run.open(folder).facts.get("labels") if is_run else None
-        self.labels = self.labels or [str(i) for i in range(classes)]
+        self.image_shape = shape
+        self.labels = self._logits_of.class_names or [
+            str(i) for i in range(self._logits_of.classes)
+        ]
 
     def predict(self, images: np.ndarray | list[bytes]) -> Answer:
         from scipy.special import softmax
 
-        logits = np.asarray(self._logits_of(images), np.float64)
-        return Answer(softmax(logits, axis=1))
+        return Answer(softmax(self._logits_of(images).astype(np.float64), axis=1))

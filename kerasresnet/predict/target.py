@@ -49,10 +49,13 @@ class Target(Protocol):
         ...
 
 
-def open_target(text: str, *, timeout: float = 30.0, verbose: bool = False) -> Target:
+def open_target(
+    text: str, *, timeout: float = 30.0, verbose: bool = False, trust: bool = False
+) -> Target:
     """Load or reach what `text` names: a path, or an http://, https:// or grpc:// address.
 
-    `timeout` is how many seconds a server may take for one answer. Only a REST server is spoken to
+    `timeout` is how many seconds a server may take for one answer, `trust` says to load a file that
+    could do more than answer. Only a REST server is spoken to
     without TensorFlow. Raises `UsageError` for something else, `KerasResNetError` where it does
     not load or answer.
     """
@@ -60,7 +63,7 @@ def open_target(text: str, *, timeout: float = 30.0, verbose: bool = False) -> T
     if not found:
         from kerasresnet.predict.local import open_local
 
-        return open_local(Path(text), verbose)
+        return open_local(Path(text), verbose, trust=trust)
     if scheme in ("http", "https"):
         from kerasresnet.predict.rest import RestServer
 

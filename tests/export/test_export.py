@@ -99,6 +99,25 @@ def test_an_export_is_not_measured_on_data_with_other_classes(exported, monkeypa
         evaluate_path(EvaluateOptions(exported))
 
 
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (("cat", *"123456789"), "tells cat apart, which digits does not have"),
+        (tuple("1023456789"), "has the classes of digits in another order"),
+    ],
+)
+def test_no_network_is_measured_on_classes_that_are_not_its_own(names, sentence, digits):
+    from pathlib import Path
+
+    from kerasresnet.evaluate.__main__ import check_classes
+    from kerasresnet.load.predictor import Predictor
+
+    check_classes(Predictor(None, (32, 32, 3), 10), digits, Path("run"))  # nothing is known
+    check_classes(Predictor(None, (32, 32, 3), 10, tuple(digits.labels)), digits, Path("run"))
+    with pytest.raises(UsageError, match=f"run {sentence}"):
+        check_classes(Predictor(None, (32, 32, 3), 10, names), digits, Path("run"))
+
+
 def test_the_next_free_version_is_taken_and_none_overwritten(finished_run, tmp_path):
     assert export_saved_model(finished_run, tmp_path) == tmp_path / "tiny" / "1"
     assert export_saved_model(finished_run, tmp_path, version=7) == tmp_path / "tiny" / "7"

@@ -10,7 +10,7 @@ from pictures import noise, photo, saved
 from PIL import Image
 
 from kerasresnet.errors import UsageError
-from kerasresnet.predict.images import can_go_as_bytes, find_images, to_pixels
+from kerasresnet.predict.images import ImageError, can_go_as_bytes, find_images, to_pixels
 from kerasresnet.predict.target import open_target
 
 
@@ -43,6 +43,14 @@ def test_grey_transparent_and_16_bit_images_give_their_pixels():
         np.testing.assert_array_equal(pixels, np.repeat(grey[:, :, None], 3, axis=2))
     one = to_pixels(saved(photo(32, 32), "PNG"), (32, 32, 1))
     np.testing.assert_array_equal(one[:, :, 0], grey)
+
+
+def test_a_small_file_of_very_many_pixels_is_refused_by_its_header():
+    bomb = saved(Image.new("L", (13_000, 13_000)), "PNG")
+    assert len(bomb) < 1 << 20
+    for read in (can_go_as_bytes, lambda contents: to_pixels(contents, (32, 32, 3))):
+        with pytest.raises(ImageError, match=r"is of 13000 x 13000 pixels, more than 67,108,864"):
+            read(bomb)
 
 
 def test_a_photo_taken_sideways_is_turned_first():
