@@ -26,12 +26,13 @@ from rich.console import Console
 from rich.table import Table
 
 from kerasresnet.command import parse
+from kerasresnet.disk import read_json, write_json
 from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
 from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.recipe import Recipe
 from kerasresnet.report.table1 import ROWS, recipe_of
-from kerasresnet.run import Run, read_json, versions, write_json
+from kerasresnet.run import Run, versions
 
 if TYPE_CHECKING:
     from kerasresnet.data import ImageData

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kerasresnet.disk import read_json
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.recipe import Recipe
 from kerasresnet.report.table1 import ROWS, table1
-from kerasresnet.run import Run, read_json
+from kerasresnet.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "benchmarks" / "table1.py"

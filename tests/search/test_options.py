@@ -37,6 +37,7 @@ def test_a_search_without_flags_is_of_cifar10_inside_five_million():
 def test_every_flag_reaches_the_settings_and_limits_the_space():
     flags = "--data digits --max-params 7000 --max-macs 9000000 --max-epochs 4 --factor 2 --seed 3"
     more = "--iterations 2 --tuner random --max-trials 5 --train-images 200 --val-images 50"
+    more += " --max-epoch-seconds 2.5"
     path, settings, space = resolved(*flags.split(), *more.split(), "--recipe", "quick")
     assert path.as_posix() == "searches/digits-7000"
     assert settings.model_dump() == {
@@ -49,6 +50,7 @@ def test_every_flag_reaches_the_settings_and_limits_the_space():
         "iterations": 2,
         "max_trials": 5,
         "max_macs": 9_000_000,
+        "max_epoch_seconds": 2.5,
         "train_images": 200,
         "val_images": 50,
         "seed": 3,
@@ -108,6 +110,10 @@ def test_among_flags_the_last_wins_and_a_member_wins_over_its_family():
         ("--max-params 0", "max_params: .* received 0"),
         ("--max-macs 0", "max_macs: .* received 0"),
         ("--max-trials 0", "max_trials: .* received 0"),
+        ("--max-epoch-seconds 0", "max_epoch_seconds: .* received 0"),
+        ("--max-epoch-seconds -3", "max_epoch_seconds: .* received -3"),
+        ("--max-epoch-seconds nan", "max_epoch_seconds: .* received nan"),
+        ("--max-epoch-seconds inf", "max_epoch_seconds: .* received inf"),
         ("--train-images 0", "train_images: .* received 0"),
         ("--val-images 0", "val_images: .* received 0"),
         ("--factor 1", "factor: .* received 1"),

@@ -29,6 +29,7 @@ OTHER = {
     "iterations": 2,
     "max_trials": 7,
     "max_macs": 7,
+    "max_epoch_seconds": 60.0,
     "train_images": None,
     "val_images": 7,
     "seed": 7,

@@ -65,6 +65,9 @@ BAD = {
     "--workers 0": "--workers is 1 or more, received 0",
     "--max-epochs 0": "received 0",
     "--factor 1": "received 1",
+    "--max-epoch-seconds 0": "max_epoch_seconds: ",
+    "--set stem=whiten9": "stem=whiten9: ",
+    "--set resolution=24:1": "ends at the full size of the network, 32",
     "--tuner grid": "grid",
     "--search-dir precious": "precious is no search of ours",
     "--report precious": "precious is no search",
@@ -131,6 +134,24 @@ def test_from_flags_to_a_recipe_that_fit_takes(tmp_path, monkeypatch, capsys):
     line = refused([*flags, "--seed", "7"], tmp_path, monkeypatch, capsys)
     assert "seed is 0 there and 7 here" in line
     assert len(read_trials(tmp_path / "search")) == 2
+
+
+ONE_NETWORK = """
+--set growth=2 --set stem=conv --set stem_kernel=3 --set stem_width=1 --set down=stride
+--set shortcut_kernel=1
+"""
+
+
+def test_a_limit_of_time_that_no_network_meets_begins_no_search(tmp_path):
+    flags = [*TINY, *ONE_NETWORK.split(), "--max-epoch-seconds", "0.000001"]
+    done = search(*flags, cwd=tmp_path, timeout=300)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert "none of 30 networks drawn trains an epoch in 1e-06 s; the quickest, BB1x" in line
+    assert not list(tmp_path.glob("search/trial_*"))
+    assert not (tmp_path / "search" / "oracle.json").exists()
+    (row,) = json.loads((tmp_path / "search" / "epoch_times.json").read_text())
+    assert row["step_seconds"] > 0 and row["steps"] == 256 // 32  # timed once, drawn 30 times
 
 
 def finished(folder):

@@ -137,7 +137,8 @@ def print_plan(project: Project, options: SearchOptions, start: ResNetSpec) -> N
     rows = {
         "search": f"{settings.tuner}, {_trials(settings)}",
         "limit": f"{base.max_params:,} parameters"
-        + (f", {settings.max_macs:,} MACs" if settings.max_macs else ""),
+        + (f", {settings.max_macs:,} MACs" if settings.max_macs else "")
+        + (f", {settings.max_epoch_seconds:g} s an epoch" if settings.max_epoch_seconds else ""),
         "space": _summary(space),
         "starts with": f"{start} ({count_parameters(start):,} parameters)",
         "data": f"{settings.data}: {images} training images to train on, {settings.val_images:,} "

@@ -40,6 +40,9 @@ class SearchOptions:
     """The most trainable parameters of a network (default: the recipe's, 5,000,000)."""
     max_macs: int | None = None
     """The most multiply-accumulates an image; none by default."""
+    max_epoch_seconds: float | None = None
+    """The most seconds that an epoch of training may take, by a few steps timed before a trial
+    begins; what is slower is drawn again. None by default."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Fix or narrow a dimension: --set blocks=1,2 --set sgd.learning_rate=0.05..0.2; --list-space
     shows them all."""

@@ -3,6 +3,7 @@
 search.json        settings, base recipe and space; what is asked for later must equal them
 oracle.json        the oracle: brackets, and which trials are waiting, running, done
 images/            the images that every trial trains on and is scored on
+epoch_times.json   what networks' epochs take, where there is a limit of it
 trial_0007/        trial.json (choice, score, status) and run/, a run that resumes
 logs/              what the processes print
 """
@@ -30,6 +31,7 @@ from kerasresnet.schema import Schema
 from tuning.search.space.choices import narrow
 from tuning.search.space.space import Space
 
+EPOCH_TIMES = "epoch_times.json"
 # What a kill may leave where search.json was to be written.
 _LEFT = re.compile(rf"{ASIDE}search\.json|(start|search|oracle|use-\w+)\.lock")
 Positive = Annotated[int, Field(ge=1)]
@@ -47,6 +49,7 @@ class Settings(Schema):
     iterations: Positive = 1
     max_trials: Positive = 20
     max_macs: Positive | None = None
+    max_epoch_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     train_images: Positive | None = None
     val_images: Positive = 5_000
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

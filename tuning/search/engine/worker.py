@@ -11,7 +11,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -20,6 +20,10 @@ from kerasresnet.errors import UsageError, exit_on_error
 from kerasresnet.machine import quiet_tensorflow
 from tuning.search.engine.supervise import RECYCLE, exit_with_parent
 from tuning.search.project import Project
+
+if TYPE_CHECKING:
+    from tuning.search.images import SearchImages
+    from tuning.search.oracle.oracle import BudgetedOracle
 
 
 @dataclass(frozen=True)
@@ -60,21 +64,38 @@ def work(project: Project, data_dir: Path | None) -> int:
         return _run_trials(project, data_dir, with_chief=True)
     # An oracle of an earlier start that was killed may need a moment to end.
     with project.alone("oracle", wait=30.0):
-        return _serve(project) if part == "chief" else _run_trials(project, data_dir)
+        return _serve(project, data_dir) if part == "chief" else _run_trials(project, data_dir)
 
 
-def _serve(project: Project) -> int:
+def _serve(project: Project, data_dir: Path | None) -> int:
     from tuning.search.engine.distributed import serve
+    from tuning.search.images import search_images
     from tuning.search.oracle.oracle import build_oracle
 
     oracle = build_oracle(project.settings, project.space)
+    if project.settings.max_epoch_seconds:
+        _limit_time(oracle, project, search_images(project, data_dir))
     oracle.keep_ongoing = True  # its workers may be alive
     oracle._set_project_dir(project.path.parent, project.path.name)
     if project.started:
         oracle.reload()
     oracle.save()
-    serve(oracle, os.environ["KERASTUNER_ORACLE_IP"], int(os.environ["KERASTUNER_ORACLE_PORT"]))
+    try:
+        serve(oracle, os.environ["KERASTUNER_ORACLE_IP"], int(os.environ["KERASTUNER_ORACLE_PORT"]))
+    except UsageError:
+        if not oracle.trials:  # it never began: other settings may be asked for
+            (project.path / "oracle.json").unlink(missing_ok=True)
+        raise
     return 0
+
+
+def _limit_time(oracle: BudgetedOracle, project: Project, images: SearchImages) -> None:
+    """Whoever holds the oracle draws, and therefore times what it draws."""
+    from tuning.search.engine.timing import EpochTimes
+    from tuning.search.oracle.time_limit import TimeLimit
+
+    times = EpochTimes(project.path, images.train)
+    oracle.time_limit = TimeLimit(times, project.settings.max_epoch_seconds)
 
 
 def _run_trials(project: Project, data_dir: Path | None, *, with_chief: bool = False) -> int:
@@ -94,6 +115,8 @@ def _run_trials(project: Project, data_dir: Path | None, *, with_chief: bool = F
         tuner.oracle = PatientClient(oracle)
         tuner.oracle.connect()
         beat = {"heartbeat": tuner.oracle.heartbeat}
+    elif settings.max_epoch_seconds:
+        _limit_time(oracle, project, images)
     return 0 if tuner.search(images, enough=Growth().too_much, **beat) else RECYCLE
 
 

@@ -16,6 +16,7 @@ from keras_tuner.engine.trial import TrialStatus
 from kerasresnet.disk import read_json, write_json
 from kerasresnet.network.budget import check_budget
 from tuning.search.oracle.leases import LeasedOracle
+from tuning.search.oracle.time_limit import SLOW, TimeLimit
 from tuning.search.project import Settings
 from tuning.search.space.space import Space
 from tuning.search.space.start import first_choice
@@ -26,7 +27,13 @@ DUPLICATES = 200  # draws that give nothing new, after which the space counts as
 
 
 class BudgetedOracle(LeasedOracle):
-    """Mixed into an oracle of keras-tuner: every trial it gives out is inside the budget."""
+    """Mixed into an oracle of keras-tuner: every trial it gives out is inside the budget.
+
+    With a `time_limit`, inside that too: what is slower becomes no trial, and no bracket loses a
+    place by it.
+    """
+
+    time_limit: TimeLimit | None = None
 
     def __init__(self, space: Space, **settings: Any) -> None:
         self.networks = space
@@ -45,16 +52,31 @@ class BudgetedOracle(LeasedOracle):
     def _random_values(self) -> dict[str, Any] | None:
         """A choice that was never tried, or None where the space seems to hold no other.
 
-        The first is the one nearest to the base recipe.
+        The first is the one nearest to the base recipe. Raises `UsageError` where the limit of time
+        refuses `SLOW` in a row and has allowed none before.
         """
+        refused = 0
         if not self.start_order and (first := first_choice(self.networks)):
-            return first
+            if self._is_quick(first):
+                return first
+            refused += 1
         for _ in range(DUPLICATES):
             values = self.networks.sample(random.Random(f"{self.seed}/{self._seed_state}"))
             self._seed_state += 1
-            if not self._duplicate(values):
+            if self._duplicate(values):
+                continue
+            if self._is_quick(values):
                 return values
+            refused += 1
+            if refused == SLOW:
+                break
+        if refused and not self.start_order:
+            raise self.time_limit.nothing_allowed(refused)
         return None
+
+    def _is_quick(self, values: dict[str, Any]) -> bool:
+        """Whether a choice is inside the limit of time, where there is one."""
+        return self.time_limit is None or self.time_limit.allows(self.networks.recipe(values))
 
     def create_trial(self, tuner_id: str) -> keras_tuner.engine.trial.Trial:
         """The next trial; STOPPED after `FAILURES` failed ones in a row."""
@@ -235,6 +257,8 @@ class _WithMaxTrials(BudgetedOracle):
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         response = super().populate_space(trial_id)
         if response["status"] == TrialStatus.RUNNING:
+            if response["values"] is None:
+                return {"status": TrialStatus.STOPPED}
             response["values"]["tuner/epochs"] = self.epochs
         return response
 
@@ -246,11 +270,10 @@ class RandomOracle(_WithMaxTrials, keras_tuner.oracles.RandomSearchOracle):
 class BayesianOracle(_WithMaxTrials, keras_tuner.oracles.BayesianOptimizationOracle):
     """Bayesian optimization; what it suggests outside the budget, or twice, is drawn instead."""
 
-    def _vector_to_values(self, vector: Any) -> dict[str, Any]:
+    def _vector_to_values(self, vector: Any) -> dict[str, Any] | None:
         values = self.networks.canonical(super()._vector_to_values(vector))
-        if self.networks.fits(values) and not self._duplicate(values):
-            return values
-        return self._random_values() or values
+        new = self.networks.fits(values) and not self._duplicate(values)
+        return values if new and self._is_quick(values) else self._random_values()
 
 
 def build_oracle(settings: Settings, space: Space) -> BudgetedOracle:

@@ -18,6 +18,7 @@ from tuning.search.view.progress import (
     percent,
     progress_of,
 )
+from tuning.search.view.times import too_slow
 from tuning.search.view.trials import Search, Trial, best_trial
 
 
@@ -48,6 +49,9 @@ def _standing(what: str, search: Search) -> str:
 
 def events(before: Search, now: Search) -> Iterator[str]:
     """What happened between two looks at a search, a line each, oldest trial first."""
+    for spec, seconds in too_slow(now).items():
+        if spec not in too_slow(before):
+            yield f"{spec} takes {duration(seconds)} an epoch, too long: another is drawn"
     known = {trial.trial_id: trial for trial in before.trials}
     best = best_trial(now.trials)
     for trial in now.trials:

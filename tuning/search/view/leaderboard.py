@@ -20,6 +20,7 @@ from kerasresnet.errors import UsageError
 from tuning.search.project import Project
 from tuning.search.view.plots import draw_plots
 from tuning.search.view.progress import duration, epochs, percent, progress_of
+from tuning.search.view.times import described_times, epoch_seconds, too_slow
 from tuning.search.view.trials import Search, SearchReader, Trial, best_trial, rank_key
 
 # Recipe fields that every leaderboard shows; others where trials differ in them.
@@ -71,6 +72,7 @@ def write_report(folder: str | Path, out: Path | None = None) -> list[Path]:
                 }
                 for row, trial in zip(rows, trials, strict=True)
             ],
+            "too_slow": too_slow(search),
             "failed": {t.trial_id: t.error for t in search.trials if t.failed},
         },
     )
@@ -103,6 +105,7 @@ def _row(rank: int, trial: Trial, search: Search) -> dict[str, Any]:
         "macs": trial.macs,
         "optimizer": trial.recipe.optimizer,
         "seconds": round(_seconds(trial), 1),
+        "timed_epoch_seconds": epoch_seconds(search).get(trial.spec),
         "iteration": trial.iteration,
         "bracket": trial.bracket,
         "rung": trial.rung,
@@ -157,6 +160,8 @@ def _header(search: Search, trials: Sequence[Trial]) -> dict[str, str]:
     limits = f"{asked['max_params']:,} parameters"
     if asked.get("max_macs"):
         limits += f", {asked['max_macs']:,} MACs"
+    if asked.get("max_epoch_seconds"):
+        limits += f", {asked['max_epoch_seconds']:g} s of training an epoch"
     rows = {
         "best": f"**{percent(best.score)}** ± {_standard_error(best):.2f} (standard error) after "
         f"{epochs(best.epochs)}: `{best.spec}`, trial {best.trial_id}",
@@ -169,6 +174,8 @@ def _header(search: Search, trials: Sequence[Trial]) -> dict[str, str]:
         "device": ", ".join(how["devices"]),
         "training": f"{duration(now.seconds)}, summed over all trials",
     }
+    if times := described_times(search):
+        rows["limit of time"] = times
     if how["started"] and how["finished"]:
         spent = datetime.fromisoformat(how["finished"]) - datetime.fromisoformat(how["started"])
         rows["wall time"] = (
@@ -208,13 +215,16 @@ def _standard_error(trial: Trial) -> float:
 def _leaderboard(search: Search, trials: Sequence[Trial]) -> list[str]:
     fields = [*SHOWN, *_differing(trials)]
     head = ["rank", "trial", "score", "epochs", "network", "parameters", "of the limit", "MACs"]
-    alignment = "rlrrlrrr" + "l" * len(fields) + "rl"
+    timed = epoch_seconds(search)
+    head += ["s an epoch, timed"] if timed else []
+    alignment = "rlrrlrrr" + "r" * bool(timed) + "l" * len(fields) + "rl"
     rows = []
     for rank, trial in enumerate(trials, start=1):
         row = [str(rank), trial.trial_id, percent(trial.score), str(trial.epochs)]
         share = trial.parameters / search.settings["max_params"]
         row += [f"`{trial.spec}`", f"{trial.parameters:,}", f"{share:.1%}"]
         row += [f"{trial.macs / 1e6:.1f} M"]
+        row += [f"{timed[trial.spec]:.3g}" if trial.spec in timed else ""] if timed else []
         row += [_values_text(getattr(trial.recipe, field)) for field in fields]
         rows.append([*row, f"{_seconds(trial):.0f}", trial.parent or ""])
     names = [field.replace("_", " ") for field in fields]

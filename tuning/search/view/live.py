@@ -18,6 +18,7 @@ from rich.text import Text
 from tuning.search.oracle.brackets import Bracket
 from tuning.search.view.events import print_events
 from tuning.search.view.progress import described, duration, epochs, of_rung, percent, progress_of
+from tuning.search.view.times import described_times, epoch_seconds, timed_now
 from tuning.search.view.trials import Search, SearchReader, Trial, best_trial
 
 PAUSE = 1.0  # seconds between two looks at the files
@@ -70,7 +71,7 @@ def draw(search: Search) -> RenderableType:
     parts: list[RenderableType] = [_headline(search), _plan_table(search)]
     waiting = [trial for trial in search.trials if trial.status == "WAITING"]
     if search.running or waiting:
-        parts += [Text(), _running_table([*search.running, *waiting])]
+        parts += [Text(), _running_table([*search.running, *waiting], epoch_seconds(search))]
     parts += [Text(), _summary(search)]
     if failed := [trial for trial in search.trials if trial.failed]:
         parts += [Text(), _failures(failed)]
@@ -123,11 +124,14 @@ def _cell(search: Search, bracket: Bracket, rung: int) -> Text:
     return cell
 
 
-def _running_table(trials: list[Trial]) -> Table:
+def _running_table(trials: list[Trial], seconds: dict[str, float]) -> Table:
+    """The trials that run or wait; `seconds` an epoch by spec, where they were timed."""
     table = Table(box=None, pad_edge=False)
     table.add_column("trial")
     table.add_column("network", overflow="fold")
     table.add_column("parameters", justify="right")
+    if seconds:
+        table.add_column("s an epoch", justify="right")
     table.add_column("epoch", justify="right")
     table.add_column("val. accuracy", justify="right")
     table.add_column("")
@@ -138,6 +142,7 @@ def _running_table(trials: list[Trial]) -> Table:
             trial.trial_id,
             Text(trial.spec or "starting"),
             f"{trial.parameters:,}" if trial.parameters else "",
+            *([f"{seconds[trial.spec]:.3g}" if trial.spec in seconds else ""] if seconds else ()),
             f"{trial.epochs_done} of {trial.epochs}",
             percent(reached),
             f"from {trial.parent}" if trial.parent else "",
@@ -162,6 +167,9 @@ def _summary(search: Search) -> Table:
     if now.epochs_per_hour:
         table.add_row("speed", f"{now.epochs_per_hour:,.0f} epochs an hour")
     table.add_row("time", _time(search))
+    if times := described_times(search):
+        now = timed_now(search)
+        table.add_row("limit of time", Text(times + (f"; {now} is being timed" if now else "")))
     return table
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from kerasresnet.recipe import Recipe
 from tuning.search.oracle.brackets import Plan, plan_of
+from tuning.search.project import EPOCH_TIMES
 
 OWN = "tuner/"  # what keras-tuner adds to a choice: bracket, rung, epochs, parent
 
@@ -99,6 +100,8 @@ class Search:
     settings: Mapping[str, Any]
     space: Mapping[str, Any]
     trials: tuple[Trial, ...]
+    times: tuple[Mapping[str, Any], ...] = ()
+    """What networks' steps take, as epoch_times.json has it."""
 
     @functools.cached_property
     def plan(self) -> Plan | None:
@@ -148,11 +151,12 @@ class SearchReader:
         homes = (Path(entry) for entry in _entries(self.folder) if entry.name.startswith("trial_"))
         trials = [trial for home in homes if (trial := self._trial(home, oracle))]
         trials.sort(key=lambda trial: number_of(trial.trial_id))
-        parts = [search, *trials]
+        times = self._cached([self.folder / EPOCH_TIMES], lambda path: tuple(_read(path, list)))
+        parts = [search, times, *trials]
         if len(parts) == len(self._parts) and all(map(operator.is_, parts, self._parts)):
             return self._found
         settings, space = search.get("settings", {}), search.get("space", {})
-        self._parts, self._found = parts, Search(self.folder, settings, space, tuple(trials))
+        self._parts, self._found = parts, Search(self.folder, settings, space, tuple(trials), times)
         return self._found
 
     def _trial(self, home: Path, ongoing: frozenset[str] | None) -> Trial | None:
