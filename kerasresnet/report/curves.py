@@ -86,7 +86,7 @@ def _draw_metric(
     epochs = [row["epoch"] for row in rows]
     marker = {"marker": "o" if len(rows) <= FEW else None, "markersize": 3}
     values = [scale * row[metric] for row in rows]
-    axis.plot(epochs, values, label="training, augmented images", color=BLUE, **marker)
+    axis.plot(epochs, values, label="training", color=BLUE, **marker)
     if f"val_{metric}" in rows[0]:
         values = [scale * row[f"val_{metric}"] for row in rows]
         axis.plot(epochs, values, label="validation", color=ORANGE, **marker)
