@@ -35,6 +35,8 @@ class ExportOptions:
     tta: Literal["none", "flip"] = "none"
     """saved_model: flip answers with the mean over the image and its mirror image: as many
     parameters, twice the work."""
+    max_batch: int = 1024
+    """saved_model: a request of more images is refused, in every signature."""
     measure: bool = False
     """saved_model: measure export and Keras model on the whole test set, for the model card."""
     force: bool = False
@@ -49,11 +51,14 @@ def check_options(options: ExportOptions) -> None:
     """Raise `UsageError` for what can be refused before anything is loaded."""
     if options.version is not None and options.version < 1:
         raise UsageError(f"a version is 1 or more, received {options.version}")
+    if options.max_batch < 1:
+        raise UsageError(f"--max-batch is 1 or more, received {options.max_batch}")
     if options.format == "saved_model":
         return
     for flag, given, instead in (
         ("--freeze", options.freeze, "its weights are constants anyway"),
         ("--precision", options.precision != "float32", "its file is in float32 or int8"),
+        ("--max-batch", options.max_batch != 1024, "its runtime takes as many as memory holds"),
         ("--tta", options.tta != "none", "its file holds the network alone"),
         ("--measure", options.measure, "python -m kerasresnet.evaluate measures what was written"),
     ):
@@ -78,6 +83,7 @@ def export(options: ExportOptions) -> Path:
         freeze=options.freeze,
         precision=options.precision,
         tta=None if options.tta == "none" else options.tta,
+        max_batch=options.max_batch,
         measure_on=data,
     )
 

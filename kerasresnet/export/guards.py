@@ -11,39 +11,50 @@ import tensorflow as tf
 LEAST_BYTES = 24  # a PNG's signature and the header that tells its size
 MOST_BYTES = 4 * 2**20
 MOST_PIXELS = 2**24  # 4096 x 4096, 48 MiB decoded
-MOST_SCANS = 100  # encoders write ten or so, and each is another pass over all pixels
+MOST_IMAGES = 1_024  # of a request, unless an export says another number
+MOST_SCANS = 20  # libjpeg writes 10 in colour, 18 in CMYK; each is another pass over all pixels
 MOST_TEXTS = 8  # compressed ones: decoding unpacks each, to 8 MB and in 50 ms at the worst
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
-def checked_pixels(images: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
-    """`images` [N, H, W, C], refused where their shape is another or there are none.
+def checked_pixels(
+    images: tf.Tensor, shape: tuple[int, int, int], most: int = MOST_IMAGES
+) -> tf.Tensor:
+    """`images` [N, H, W, C], refused where their shape is another or N is not one of 1…`most`.
 
-    TensorFlow's fused convolutions refuse an empty batch with a sentence that means nothing.
+    TensorFlow's fused convolutions refuse an empty batch with a sentence that means nothing, and
+    end the process where memory does not hold what they make of a large one.
     """
     images = tf.ensure_shape(images, [None, *shape])
-    with _only_if(tf.shape(images)[0] > 0, "images: at least one"):
+    count = tf.shape(images)[0]
+    with _only_if(count > 0, "images: at least one"), _at_most(count, most, "images"):
         return tf.identity(images)
 
 
-def checked_integers(images: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
+def checked_integers(
+    images: tf.Tensor, shape: tuple[int, int, int], most: int = MOST_IMAGES
+) -> tf.Tensor:
     """int32 [N, H, W, C] as uint8, refused where a value is not one of 0…255."""
-    images = checked_pixels(images, shape)
+    images = checked_pixels(images, shape, most)
     valid = tf.reduce_all((images >= 0) & (images <= 255))
     with _only_if(valid, "images: values are 0 to 255"):
         return tf.cast(images, tf.uint8)
 
 
-def decoded(image_bytes: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
-    """Files, string [N], as pixels uint8 [N, H, W, C] of the network's size.
+def decoded(
+    image_bytes: tf.Tensor, shape: tuple[int, int, int], most: int = MOST_IMAGES
+) -> tf.Tensor:
+    """1 to `most` files, string [N], as pixels uint8 [N, H, W, C] of the network's size.
 
     PNG or JPEG, 24 bytes to 4 MiB, of any height and width, at most 2^24 pixels by their header;
-    a JPEG of at most 100 scans, a PNG of at most 8 compressed texts and profiles. Scaled to the
+    a JPEG of at most 20 scans, a PNG of at most 8 compressed texts and profiles. Scaled to the
     network's size as a whole, bilinear with antialiasing; a file of the right size is taken as it
     is, as evaluation takes it.
     """
     image_bytes = tf.ensure_shape(image_bytes, [None])
-    with _only_if(tf.size(image_bytes) > 0, "image_bytes: at least one file"):
+    count = tf.size(image_bytes)
+    some = _only_if(count > 0, "image_bytes: at least one file")
+    with some, _at_most(count, most, "image_bytes"):
         length = tf.strings.length(image_bytes)
     fits = tf.reduce_all((length >= LEAST_BYTES) & (length <= MOST_BYTES))
     with _only_if(fits, f"image_bytes: a file has {LEAST_BYTES} bytes to {MOST_BYTES >> 20} MiB"):
@@ -118,6 +129,10 @@ def _occurrences(file: tf.Tensor, mark: bytes, most: int) -> tf.Tensor:
     FF DA, which begins a scan, is never part of one.
     """
     return tf.size(tf.strings.split(file, mark, maxsplit=most + 1)) - 1
+
+
+def _at_most(count: tf.Tensor, most: int, name: str):
+    return _only_if(count <= most, f"{name}: at most {most}")
 
 
 def _only_if(holds: tf.Tensor, sentence: str):

@@ -37,6 +37,7 @@ def export_saved_model(
     freeze: bool = False,
     precision: Literal["float32", "bfloat16"] = "float32",
     tta: Literal["flip"] | None = None,
+    max_batch: int = 1_024,
     measure_on: ImageData | None = None,
 ) -> Path:
     """Export a run (or a model of ours) and return the directory of the new version.
@@ -45,8 +46,8 @@ def export_saved_model(
     the names of the classes, the run's own by default, else "0", "1", …. Batch norms are folded
     into convolutions; `freeze` writes variables as constants, which a server runs faster, and
     bfloat16 computes in it. `tta` "flip" answers with the mean over the image and its mirror image,
-    for twice the work. With `measure_on` the model card says what the export and the Keras
-    model reach on all of its test images.
+    for twice the work. A request of more than `max_batch` images is refused. With `measure_on` the
+    model card says what the export and the Keras model reach on all of its test images.
 
     Raises `UsageError` for something that cannot be exported or a version that exists,
     `KerasResNetError` where the written model does not give what the Keras model gives.
@@ -57,15 +58,28 @@ def export_saved_model(
     from kerasresnet.export.warmup import write_warmup
 
     require_tensorflow()
+    if max_batch < 1:
+        raise UsageError(f"max_batch is 1 image or more, received {max_batch}")
     run, model, name, labels = resolve(run_or_model, name, labels)
     home = Path(export_dir) / name
     refuse_taken(home, version)
     with aside(home) as folder:
-        write_signatures(model, folder, labels, freeze=freeze, precision=precision, tta=tta)
-        _check(model, folder, precision, tta)
-        write_warmup(folder, name, model.input_shape[1:])
-        accuracy = measure_export(model, folder, measure_on, tta) if measure_on else None
+        write_signatures(
+            model,
+            folder,
+            labels,
+            freeze=freeze,
+            precision=precision,
+            tta=tta,
+            max_batch=max_batch,
+        )
+        _check(model, folder, precision, tta, min(8, max_batch))
+        write_warmup(folder, name, model.input_shape[1:], max_batch)
+        accuracy = None
+        if measure_on:
+            accuracy = measure_export(model, folder, measure_on, tta, min(500, max_batch))
         settings = {"precision": precision, "frozen": freeze or precision == "bfloat16"}
+        settings["max_batch"] = max_batch
         if tta:
             settings["tta"] = tta
         write_card(model_card(run, labels, settings, accuracy), folder / "assets.extra")
@@ -108,13 +122,16 @@ def resolve(
         raise UsageError(f"the model cannot be called {name!r}: {error}; give a --name") from None
 
 
-def _check(model: keras.Model, folder: Path, precision: str, tta: str | None) -> None:
+def _check(
+    model: keras.Model, folder: Path, precision: str, tta: str | None, count: int = 8
+) -> None:
     """Raises `KerasResNetError` unless the reloaded export equals `model` on random images."""
     import tensorflow as tf
 
     from kerasresnet.evaluate.measure import with_tta
 
-    images = np.random.default_rng(0).integers(0, 256, (8, *model.input_shape[1:]), dtype=np.uint8)
+    shape = (count, *model.input_shape[1:])
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     loaded = tf.saved_model.load(str(folder))
     expected = tf.nn.softmax(with_tta(model.predict_on_batch, tta)(images)).numpy()
     files = [tf.io.encode_png(image) for image in images]
@@ -132,7 +149,7 @@ def _check(model: keras.Model, folder: Path, precision: str, tta: str | None) ->
 
 
 def measure_export(
-    model: keras.Model, folder: Path, data: ImageData, tta: str | None
+    model: keras.Model, folder: Path, data: ImageData, tta: str | None, batch_size: int = 500
 ) -> dict[str, Any]:
     """Accuracy on all test images of `data`, of the SavedModel in `folder` and of `model`."""
     from kerasresnet.evaluate.measure import measure, with_tta
@@ -141,6 +158,6 @@ def measure_export(
     served = load_predictor(folder)
     found = {"data": data.name, "images": len(data.x_test)}
     for key, predictor in (("export", served), ("keras", with_tta(model.predict_on_batch, tta))):
-        metrics = measure(predictor, data.x_test, data.y_test, data.labels)
+        metrics = measure(predictor, data.x_test, data.y_test, data.labels, batch_size=batch_size)
         found[key] = metrics["accuracy"]
     return found

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from kerasresnet.export.fold import fold_batch_norm
-from kerasresnet.export.guards import checked_integers, checked_pixels, decoded
+from kerasresnet.export.guards import MOST_IMAGES, checked_integers, checked_pixels, decoded
 from kerasresnet.load.runtimes import LABELS
 
 
@@ -23,6 +23,7 @@ def write_signatures(
     freeze: bool = False,
     precision: Literal["float32", "bfloat16"] = "float32",
     tta: Literal["flip"] | None = None,
+    max_batch: int = MOST_IMAGES,
 ) -> None:
     """Write `model` (uint8 images [N, H, W, C] → logits) as a SavedModel into `folder`.
 
@@ -34,7 +35,8 @@ def write_signatures(
     - ``logits``: `images` uint8 → `logits` [N, classes], `features` [N, F] (the head's inputs).
 
     Batch norms are folded into convolutions. `freeze` puts variables into the graph as constants,
-    which lets a server's optimizer see them; bfloat16 always does. With `tta` "flip", logits and
+    which lets a server's optimizer see them; bfloat16 always does. Each refuses a request of more
+    than `max_batch` images. With `tta` "flip", logits and
     features are means over the image and its mirror image, for twice the work.
     """
     shape = tuple(model.input_shape[1:])
@@ -48,7 +50,7 @@ def write_signatures(
         path = Path(aside, LABELS)
         path.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
         module.labels = tf.saved_model.Asset(str(path))
-        tf.saved_model.save(module, str(folder), _signatures(call, shape, labels))
+        tf.saved_model.save(module, str(folder), _signatures(call, shape, labels, max_batch))
 
 
 def _called(network: keras.Model, module: tf.Module) -> Callable:
@@ -81,7 +83,7 @@ def _flip_averaged(call: Callable) -> Callable:
     return averaged
 
 
-def _signatures(call: Callable, shape: tuple[int, ...], labels: Sequence[str]) -> dict:
+def _signatures(call: Callable, shape: tuple[int, ...], labels: Sequence[str], most: int) -> dict:
     names = tf.constant(list(labels))
 
     def answer(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -95,18 +97,21 @@ def _signatures(call: Callable, shape: tuple[int, ...], labels: Sequence[str]) -
         return tf.function(body, input_signature=[spec], autograph=False)
 
     def logits(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        found, features = call(checked_pixels(images, shape))
+        found, features = call(checked_pixels(images, shape, most))
         return {"logits": found, "features": tf.cast(features, tf.float32)}
 
     return {
         "serving_default": taking(
-            "images", tf.uint8, shape, lambda images: answer(checked_pixels(images, shape))
+            "images", tf.uint8, shape, lambda images: answer(checked_pixels(images, shape, most))
         ),
         "serving_bytes": taking(
-            "image_bytes", tf.string, [], lambda image_bytes: answer(decoded(image_bytes, shape))
+            "image_bytes",
+            tf.string,
+            [],
+            lambda image_bytes: answer(decoded(image_bytes, shape, most)),
         ),
         "serving_int32": taking(
-            "images", tf.int32, shape, lambda images: answer(checked_integers(images, shape))
+            "images", tf.int32, shape, lambda images: answer(checked_integers(images, shape, most))
         ),
         "logits": taking("images", tf.uint8, shape, logits),
     }

@@ -15,16 +15,19 @@ import tensorflow as tf
 SIZES = (1, 8, 32)  # images in a request
 
 
-def write_warmup(folder: Path, name: str, shape: tuple[int, int, int]) -> Path:
+def write_warmup(
+    folder: Path, name: str, shape: tuple[int, int, int], max_batch: int = SIZES[-1]
+) -> Path:
     """Write the requests for both signatures of the SavedModel in `folder`; returns the file.
 
-    Pixels are random: black images would leave out what a convolution does at its slowest.
+    None is of more than `max_batch` images. Pixels are random: black images would leave out what a
+    convolution does at its slowest.
     """
     draw = np.random.default_rng(0)
     path = folder / "assets.extra" / "tf_serving_warmup_requests"
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for size in SIZES:
+        for size in [size for size in SIZES if size <= max_batch]:
             images = draw.integers(0, 256, (size, *shape), dtype=np.uint8)
             files = [tf.io.encode_png(image).numpy() for image in images]
             writer.write(_log(name, "serving_default", "images", tf.make_tensor_proto(images)))

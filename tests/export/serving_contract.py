@@ -111,6 +111,10 @@ def requests():
     for signature, kind in (("serving_default", "uint8"), ("serving_int32", "int32")):
         yield "none", signature, False, np.zeros((0, *IMAGE), kind)
     yield "no file", "serving_bytes", False, np.array([], object)
+    for signature, kind in (("serving_default", "uint8"), ("serving_int32", "int32")):
+        yield "1025 images", signature, False, np.zeros((1_025, *IMAGE), kind)
+    yield "1025 images", "logits", False, np.zeros((1_025, *IMAGE), np.uint8)
+    yield "10000 files", "serving_bytes", False, np.array([picture("png", (1, 1))] * 10_000, object)
     for value in (-1, 256, 2**31 - 1):
         yield f"value {value}", "serving_int32", False, np.full((1, *IMAGE), value, np.int32)
     png, jpeg = picture("png"), picture("jpeg")

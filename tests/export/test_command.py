@@ -45,6 +45,8 @@ def test_a_mistake_costs_one_line(finished_run, tmp_path):
         {"precision": "bfloat16"},
         {"measure": True},
         {"tta": "flip"},
+        {"max_batch": 4},
+        {"max_batch": 0},
         {"version": 0},
     ],
 )
@@ -76,3 +78,31 @@ def test_a_run_without_a_model_is_refused(make_run, tiny_recipe, tmp_path):
     run = make_run(tiny_recipe)
     with pytest.raises(UsageError, match="its first epoch is not finished"):
         export(ExportOptions(run.path, tmp_path / "served"))
+
+
+def test_an_export_says_and_keeps_how_many_images_a_request_may_hold(finished_run, tmp_path):
+    import numpy as np
+    import tensorflow as tf
+
+    from kerasresnet.evaluate.__main__ import EvaluateOptions, evaluate_path
+
+    path = export(ExportOptions(finished_run.path, tmp_path, max_batch=4, measure=True))
+    card = json.loads((path / "assets.extra" / "model_card.json").read_text())
+    assert card["export"]["max_batch"] == 4
+    served = tf.saved_model.load(str(path)).signatures
+    for count in (4, 5):
+        images = np.zeros((count, 32, 32, 3), np.uint8)
+        files = [tf.io.encode_png(image) for image in images]
+        for ask in (
+            lambda images=images: served["serving_default"](images=tf.constant(images)),
+            lambda images=images: served["logits"](images=tf.constant(images)),
+            lambda images=images: served["serving_int32"](images=tf.constant(images, tf.int32)),
+            lambda files=files: served["serving_bytes"](image_bytes=tf.stack(files)),
+        ):
+            if count == 4:
+                ask()
+                continue
+            with pytest.raises(tf.errors.InvalidArgumentError, match="at most 4"):
+                ask()
+    metrics = evaluate_path(EvaluateOptions(path))
+    assert (metrics["data"], metrics["images"]) == ("digits", 360)

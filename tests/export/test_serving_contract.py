@@ -50,6 +50,8 @@ def test_refusals_say_what_is_wrong(answers):
         "shape (1, 28, 28, 3)": "28",
         "none": "images: at least one",
         "no file": "image_bytes: at least one file",
+        "1025 images": "images: at most 1024",
+        "10000 files": "image_bytes: at most 1024",
         "value 256": "values are 0 to 255",
         "empty": "a file has 24 bytes to 4 MiB",
         "5 MiB": "a file has 24 bytes to 4 MiB",
@@ -61,8 +63,8 @@ def test_refusals_say_what_is_wrong(answers):
         "JPEG of 4097 x 4096": "an image has 1 to 16777216 pixels",
         "PNG of many texts": "a PNG has at most 8 compressed texts",
         "PNG of international texts": "a PNG has at most 8 compressed texts",
-        "JPEG of many scans": "a JPEG has at most 100 scans",
-        "JPEG of 4 MiB of scans": "a JPEG has at most 100 scans",
+        "JPEG of many scans": "a JPEG has at most 20 scans",
+        "JPEG of 4 MiB of scans": "a JPEG has at most 20 scans",
     }.items():
         assert words in said[name], (name, said[name])
 
