@@ -110,3 +110,12 @@ def test_every_way_to_start_a_server_mounts_what_its_flags_name():
         # A joined batch fails as a whole: never where files are sent.
         assert ("--enable_batching" in flags) == (name == "batching")
     assert started[0][1] == started[1][1]
+
+
+def test_every_server_has_a_memory_limit_and_comes_back():
+    yaml = pytest.importorskip("yaml", reason="needs pyyaml")
+    services = yaml.safe_load((SERVING / "compose.yaml").read_text("utf-8"))["services"]
+    for service in services.values():
+        assert re.fullmatch(r"[0-9]+g", service["mem_limit"])
+        assert service["restart"] == "unless-stopped"
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
