@@ -109,14 +109,14 @@ def _saved_model_predictor(path: Path, trust: bool) -> Predictor:
 
     # The function must hold what was loaded, or its variables are gone.
     log_probabilities.loaded = loaded
-    card, labels = read_card(path), path / "assets" / LABELS
+    (data, most), labels = _said(path), path / "assets" / LABELS
     return Predictor(
         log_probabilities,
         tuple(shape[1:]),
         serve.structured_outputs["probabilities"].shape[-1],
         tuple(labels.read_text("utf-8").splitlines()) if labels.is_file() else None,
-        card.get("data"),
-        card.get("export", {}).get("max_batch"),
+        data,
+        most,
     )
 
 
@@ -127,7 +127,20 @@ def _format_predictor(path: Path) -> Predictor:
         found.input_shape,
         len(found.labels),
         found.labels,
-        read_card(path).get("data"),
+        _said(path)[0],
+    )
+
+
+def _said(version: Path) -> tuple[str | None, int | None]:
+    """(data set, most images of a request), as far as the card of an export says them."""
+    card = read_card(version)
+    card = card if isinstance(card, dict) else {}
+    settings = card.get("export")
+    most = settings.get("max_batch") if isinstance(settings, dict) else None
+    data = card.get("data")
+    return (
+        data if isinstance(data, str) else None,
+        most if isinstance(most, int) and most > 0 else None,
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.load.limits import check_keras_file
-from kerasresnet.load.predictor import load_predictor
+from kerasresnet.load.predictor import _said, load_predictor
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +102,18 @@ def test_what_is_no_archive_is_told_as_before(contents, tmp_path):
     (tmp_path / "x.keras").write_bytes(contents)
     with pytest.raises(KerasResNetError, match="cannot load"):
         load_predictor(tmp_path / "x.keras")
+
+
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        ({"data": "digits", "export": {"max_batch": 4}}, ("digits", 4)),
+        ({}, (None, None)),
+        ([], (None, None)),
+        ({"data": ["x"], "export": {"max_batch": "many"}}, (None, None)),
+        ({"export": "x"}, (None, None)),
+    ],
+)
+def test_a_card_of_any_shape_is_read_as_far_as_it_makes_sense(card, said, tmp_path):
+    (tmp_path / "model_card.json").write_text(json.dumps(card))
+    assert _said(tmp_path) == said
