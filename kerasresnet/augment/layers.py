@@ -61,7 +61,8 @@ class ImageAugmentation(keras.layers.Layer):
         if images.dtype != "uint8":
             raise UsageError(
                 "A model that begins with augmentation takes its images by keras.Input(shape, "
-                f'dtype="uint8"). Received: {images.dtype}.'
+                f'dtype="uint8"). Received: {images.dtype}. Keras then casts float images of '
+                "0…255 itself."
             )
         return keras.KerasTensor(images.shape, images.dtype)
 

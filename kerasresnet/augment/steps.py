@@ -71,8 +71,16 @@ def check_images(images: Tensor) -> None:
     if len(shape) != 4 or dtype != "uint8":
         raise UsageError(
             "Augmentation takes a batch of images, uint8 [B, H, W, C]. "
-            f"Received: {dtype} {list(shape)}."
+            f"Received: {dtype} {list(shape)}." + _as_uint8(dtype)
         )
+
+
+def _as_uint8(dtype: str) -> str:
+    if "float" not in dtype:
+        return ""
+    return (
+        " Of values 0…255 write ops.cast(images, 'uint8'), of 0…1 ops.cast(255 * images, 'uint8')."
+    )
 
 
 def _check_identity(indices: Tensor | None, epoch: Tensor | None) -> None:

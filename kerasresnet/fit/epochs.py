@@ -66,11 +66,15 @@ def train_epochs(
 
 
 def compile_model(model: keras.Model, recipe: Recipe, images: int) -> None:
-    """Compile `model` for `recipe`: optimizer and schedules for epochs of `images` images."""
-    import keras
+    """Compile `model` for `recipe`: optimizer and schedules for epochs of `images` images.
+
+    Labels are one-hot or integers. What you `save` then holds optimizer and loss of this package:
+    where it is not installed, read it with `keras.saving.load_model(path, compile=False)`.
+    """
 
     from kerasresnet.data import steps_per_epoch
     from kerasresnet.machine import on_tensorflow_cpu
+    from kerasresnet.optim.loss import LabelCrossentropy
     from kerasresnet.optim.optimizers import build_optimizer
     from kerasresnet.optim.schedules import build_momentum_schedule, build_schedule
 
@@ -113,9 +117,7 @@ def compile_model(model: keras.Model, recipe: Recipe, images: int) -> None:
     )
     model.compile(
         optimizer,
-        keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=recipe.label_smoothing
-        ),
+        LabelCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
         metrics=["accuracy"],
         # Measured: on a CPU, XLA trains these networks at half the speed.
         jit_compile=False if on_tensorflow_cpu() else "auto",
