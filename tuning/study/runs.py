@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from kerasresnet.disk import locked, read_json, write_json
+from kerasresnet.disk import ASIDE, locked, read_json, write_json
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.network.budget import count_macs
 from kerasresnet.recipe import Recipe
@@ -82,16 +82,17 @@ class Study:
             raise UsageError(
                 f"cannot make the study directory {self.path}: {error.strerror}"
             ) from None
+        names = {entry.name for entry in self.path.iterdir()}
+        if "study.json" not in names and names - {LOCK, f"{ASIDE}study.json"}:
+            raise UsageError(f"{self.path} is no study of ours; choose another --dir")
         refusal = f"another study is running in {self.path}; wait for it, or stop it"
         with locked(self.path / LOCK, refusal):
-            if (self.path / "study.json").is_file():
-                if found := differences(Study.open(self.path), self):
-                    raise UsageError(
-                        f"{self.path} holds a study with other settings: {'; '.join(found)}; type "
-                        "those, or choose another --dir"
-                    )
-            elif any(entry.name != LOCK for entry in self.path.iterdir()):
-                raise UsageError(f"{self.path} is no study of ours; choose another --dir")
+            there = (self.path / "study.json").is_file()
+            if there and (found := differences(Study.open(self.path), self)):
+                raise UsageError(
+                    f"{self.path} holds a study with other settings: {'; '.join(found)}; type "
+                    "those, or choose another --dir"
+                )
             settings = tuple(
                 _SettingPart(factor=s.factor, value=s.value, recipe=_written(s.recipe))
                 for s in self.settings
