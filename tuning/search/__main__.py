@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import random
 import shlex
+import statistics
 import sys
 from pathlib import Path
 
@@ -29,13 +30,15 @@ from kerasresnet.recipe import Recipe
 from tuning.search.engine.supervise import Supervisor, children_of
 from tuning.search.engine.worker import role
 from tuning.search.options import SEARCHED, SearchOptions, parse_search_options
-from tuning.search.oracle.brackets import plan_brackets
+from tuning.search.oracle.brackets import plan_brackets, plan_of
 from tuning.search.project import Project, Settings
 from tuning.search.space.space import Space
 from tuning.search.space.start import first_choice
 from tuning.search.view.leaderboard import write_report
 from tuning.search.view.live import watch
 from tuning.search.view.trials import best_trial, read_trials
+
+COSTED = 50  # draws by which the plan states its cost
 
 
 def search(options: SearchOptions) -> int:
@@ -139,6 +142,7 @@ def print_plan(project: Project, options: SearchOptions, start: ResNetSpec) -> N
         "limit": f"{base.max_params:,} parameters"
         + (f", {settings.max_macs:,} MACs" if settings.max_macs else "")
         + (f", {settings.max_epoch_seconds:g} s an epoch" if settings.max_epoch_seconds else ""),
+        "cost": _cost(settings, space),
         "space": _summary(space),
         "starts with": f"{start} ({count_parameters(start):,} parameters)",
         "data": f"{settings.data}: {images} training images to train on, {settings.val_images:,} "
@@ -172,6 +176,19 @@ def _trials(settings: Settings) -> str:
     return (
         f"{plan.trials} trials in {len(plan.brackets)} brackets, {plan.epochs} epochs in all, "
         f"up to {settings.max_epochs} a trial"
+    )
+
+
+def _cost(settings: Settings, space: Space) -> str:
+    """What the plan costs with networks drawn by chance, in PFLOP; validation comes on top."""
+    if settings.train_images is None:
+        return "depends on the data set: --train-images says how much of it is trained on"
+    draw, epochs = random.Random(settings.seed), plan_of(settings.model_dump()).epochs
+    recipes = [space.recipe(space.sample(draw)) for _ in range(COSTED)]
+    each = [sum(r.pflop_by_epoch(settings.train_images)) / r.epochs * epochs for r in recipes]
+    return (
+        f"about {statistics.mean(each):.2g} PFLOP of training, by the mean of {COSTED} draws; "
+        f"{min(each):.2g} to {max(each):.2g} were all like one of them"
     )
 
 
