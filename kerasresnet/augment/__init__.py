@@ -24,6 +24,7 @@ _HOMES = {
     "RandomCrop": "layers",
     "RandomFlip": "layers",
     "Cutout": "layers",
+    "RandomErasing": "layers",
     "RandAugment": "layers",
     "TrivialAugment": "layers",
     "AutoAugment": "layers",

@@ -1,11 +1,11 @@
-"""Kernels that move pixels: crop, flip, cutout, one gather each; and resize. uint8 in and out."""
+"""Kernels that move pixels: crop, flip, cutout, erasing, one gather each; resize. uint8 in and out."""
 
 import functools
 
 import numpy as np
 
 from kerasresnet.augment.arrays import Tensor, gather, ops
-from kerasresnet.augment.seeds import Seed, below, uniform
+from kerasresnet.augment.seeds import Seed, below, split, uniform
 
 
 def take_pixels(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -74,11 +74,44 @@ def random_cutout(images: Tensor, size: int, seed: Seed) -> Tensor:
     """
     batch, height, width, _ = ops.shape(images)
     draws = uniform((batch, 2), seed)
+    top = below(height, draws[:, 0]) - size // 2
+    left = below(width, draws[:, 1]) - size // 2
+    return _zero_boxes(images, top, left, top + size, left + size)
+
+
+def random_erase(images: Tensor, p: float, seed: Seed) -> Tensor:
+    """Zero a rectangle inside each image with probability `p` (arXiv 1708.04896).
+
+    By torchvision's rule: the area is uniform in 2…33 % of the image, height over width
+    log-uniform in 0.3…3.3, and the first of ten draws that is smaller than the image both ways
+    counts; where there is none, the image stays as it is.
+    """
+    size_seed, place_seed = split(seed, 2)
+    batch, height, width, _ = ops.shape(images)
+    sizes = uniform((batch, 10, 2), size_seed)
+    area = (0.02 + 0.31 * sizes[..., 0]) * ops.cast(height * width, "float32")
+    ratio = 0.3 * 11.0 ** sizes[..., 1]  # up to 3.3
+    rows = ops.cast(ops.round(ops.sqrt(area * ratio)), "int32")
+    columns = ops.cast(ops.round(ops.sqrt(area / ratio)), "int32")
+    fits = (rows < height) & (columns < width)
+    first = ops.argmax(fits, axis=1, keepdims=True)
+    rows, columns, fits = (
+        ops.take_along_axis(each, first, axis=1)[:, 0] for each in (rows, columns, fits)
+    )
+    draws = uniform((batch, 3), place_seed)
+    rows = ops.where(fits & (draws[:, 0] < p), rows, 0)
+    top = below(height - rows + 1, draws[:, 1])
+    left = below(width - columns + 1, draws[:, 2])
+    return _zero_boxes(images, top, left, top + rows, left + columns)
+
+
+def _zero_boxes(images: Tensor, top: Tensor, left: Tensor, bottom: Tensor, right: Tensor) -> Tensor:
+    """The images with zeros in rows `top`…`bottom` − 1, columns `left`…`right` − 1, int32 [B]."""
+    _, height, width, _ = ops.shape(images)
     rows = ops.arange(height, dtype="int32")[None, :, None]
     columns = ops.arange(width, dtype="int32")[None, None, :]
-    top = below(height, draws[:, 0])[:, None, None] - size // 2
-    left = below(width, draws[:, 1])[:, None, None] - size // 2
-    cut = (rows >= top) & (rows < top + size) & (columns >= left) & (columns < left + size)
+    top, left, bottom, right = (each[:, None, None] for each in (top, left, bottom, right))
+    cut = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
     return take_pixels(images, ops.where(cut, -1, rows), columns)
 
 

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import re
 from dataclasses import dataclass
+from typing import get_args
 
 from kerasresnet.errors import UsageError, unknown
 
@@ -97,6 +98,16 @@ class Cutout:
 
 
 @dataclass(frozen=True)
+class Erase:
+    """Zero a random rectangle inside the image with probability `p` (arXiv 1708.04896)."""
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_number(self, "p", minimum=0, maximum=1)
+
+
+@dataclass(frozen=True)
 class Mixup:
     """Blend each image and label with another's, λ ~ Beta(alpha, alpha) (arXiv 1710.09412)."""
 
@@ -119,13 +130,10 @@ class CutMix:
         _check_number(self, "alpha", above=0)
 
 
-Step = Crop | Flip | RandAugment | TrivialAugment | AutoAugment | Cutout | Mixup | CutMix
+Step = Crop | Flip | RandAugment | TrivialAugment | AutoAugment | Cutout | Erase | Mixup | CutMix
 
 AUTOAUGMENT_POLICIES = ("cifar10",)
-STEPS: dict[str, type[Step]] = {
-    step.__name__.lower(): step
-    for step in (Crop, Flip, RandAugment, TrivialAugment, AutoAugment, Cutout, Mixup, CutMix)
-}
+STEPS: dict[str, type[Step]] = {step.__name__.lower(): step for step in get_args(Step)}
 _SHORT_FORMS = {"randaugment": {"n": "num_ops", "m": "magnitude"}}
 _CONSTANTS = {"true": True, "false": False}
 _LARGEST = 10_000  # of any number: what is made of it fits int32, and its text is short

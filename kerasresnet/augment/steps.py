@@ -35,6 +35,8 @@ def apply_to_images(
             return geometry.alternating_flip(images, indices, epoch)
         case policy.Cutout(size):
             return geometry.random_cutout(images, size, seed)
+        case policy.Erase(p):
+            return geometry.random_erase(images, p, seed)
         case policy.RandAugment(num_ops, magnitude, num_bins, std):
             top = num_bins - 1
             draws = draw_randaugment(

@@ -1,4 +1,4 @@
-"""Crop, flip and cutout: what is drawn, how often, and what it does to the pixels."""
+"""Crop, flip, cutout and erasing: what is drawn, how often, and what it does to the pixels."""
 
 import numpy as np
 import pytest
@@ -110,6 +110,68 @@ def test_cutout_zeroes_one_square_cut_at_the_edges_and_nothing_else():
     full = (heights == 4) & (widths == 4)
     np.add.at(centres, (rows[full].argmax(axis=1) + 2, columns[full].argmax(axis=1) + 2), 1)
     assert evenly(centres[2:11, 2:9])
+
+
+def erased(shape: tuple[int, int], batch: int, p: float = 1.0, seed=(4, 2)) -> np.ndarray:
+    """(top, left, height, width) of the zero rectangle of each image, int [batch, 4]."""
+    images = np.random.default_rng(0).integers(1, 256, (batch, *shape, 2), dtype=np.uint8)
+    result = np.asarray(geometry.random_erase(images, p, seed))
+    gone = (result == 0).all(axis=-1)
+    np.testing.assert_array_equal(np.where(gone[..., None], 0, images), result)
+    rows, columns = gone.any(axis=2), gone.any(axis=1)
+    np.testing.assert_array_equal(gone, rows[:, :, None] & columns[:, None, :])
+    sizes = rows.sum(axis=1), columns.sum(axis=1)
+    first = rows.argmax(axis=1), columns.argmax(axis=1)
+    for line, start, size in zip((rows, columns), first, sizes, strict=True):
+        place = np.arange(line.shape[1])
+        span = (place >= start[:, None]) & (place < (start + size)[:, None])
+        np.testing.assert_array_equal(line, span)
+    return np.stack([*first, *sizes], axis=1)
+
+
+def sizes_by_torchvision(shape: tuple[int, int], batch: int) -> np.ndarray:
+    """What the loop in torchvision's `RandomErasing` draws: (height, width), int [batch, 2]."""
+    rng, drawn = np.random.default_rng(1), []
+    for _ in range(batch):
+        for _ in range(10):
+            area = shape[0] * shape[1] * rng.uniform(0.02, 0.33)
+            ratio = np.exp(rng.uniform(np.log(0.3), np.log(3.3)))
+            height, width = round(np.sqrt(area * ratio)), round(np.sqrt(area / ratio))
+            if height < shape[0] and width < shape[1]:
+                drawn.append((height, width))
+                break
+        else:
+            drawn.append((0, 0))
+    return np.array(drawn)
+
+
+@pytest.mark.parametrize("shape", [(12, 12), (6, 20)])
+def test_erasing_draws_rectangles_as_torchvision_does(shape):
+    many = 40_000
+    counts = np.zeros((2, *shape), int)
+    np.add.at(counts[0], tuple(erased(shape, many)[:, 2:].T), 1)
+    np.add.at(counts[1], tuple(sizes_by_torchvision(shape, many).T), 1)
+    assert (np.abs(counts[0] - counts[1]) <= 5 * np.sqrt(counts.sum(axis=0))).all()
+
+
+def test_every_place_inside_the_image_is_erased_equally_often():
+    places = erased((9, 8), 60_000)
+    for height, width in ((2, 3), (3, 2), (4, 4)):
+        of_size = places[(places[:, 2] == height) & (places[:, 3] == width)]
+        counts = np.zeros((9 - height + 1, 8 - width + 1), int)
+        np.add.at(counts, tuple(of_size[:, :2].T), 1)
+        assert len(of_size) > 500 and evenly(counts)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.25, 0.5, 1.0])
+def test_a_share_of_the_images_is_erased(p):
+    happened = erased((16, 16), 10_000, p)[:, 2] > 0
+    assert abs(happened.mean() - p) <= 5 * np.sqrt(p * (1 - p) / 10_000)
+
+
+def test_an_image_too_small_for_any_rectangle_stays():
+    assert (erased((1, 1), 100)[:, 2:] == 0).all()
+    assert (erased((1, 30), 100)[:, 2:] == 0).all()
 
 
 def test_an_odd_cutout_is_centred():

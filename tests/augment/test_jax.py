@@ -31,7 +31,7 @@ from kerasresnet.augment import RandAugment, RandomCrop, RandomFlip, build_augme
 images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8)
 labels = np.eye(10, dtype="float32")[np.arange(16) % 10]
 policy = ["crop", "flip(alternating=true)", "randaugment(n=1, std=1)", "trivialaugment", "cutout"]
-augment = build_augmentation([*policy, "mixup", "cutmix"], num_classes=10)
+augment = build_augmentation([*policy, "erase", "mixup", "cutmix"], num_classes=10)
 compiled = jax.jit(augment.__call__)
 def run(seed):
     identity = {"indices": np.arange(16), "epoch": 3}
@@ -57,7 +57,7 @@ import tensorflow as tf
 from kerasresnet.augment import RandAugment, build_augmentation
 images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8)
 labels = np.eye(10, dtype="float32")[np.arange(16) % 10]
-augment = build_augmentation(["crop", "flip", "randaugment(n=1, std=1)", "mixup"])
+augment = build_augmentation(["crop", "flip", "randaugment(n=1, std=1)", "erase", "mixup"])
 batches = tf.data.Dataset.from_tensors((images, labels))
 augmented = next(iter(batches.map(lambda x, y: augment(x, y, [1, 2]))))
 assert augmented[0].dtype == tf.uint8 and augmented[0].shape == images.shape

@@ -12,6 +12,7 @@ from kerasresnet.augment import (
     Cutout,
     RandAugment,
     RandomCrop,
+    RandomErasing,
     RandomFlip,
     TrivialAugment,
 )
@@ -24,6 +25,7 @@ MAKERS = {
     "trivialaugment": lambda **k: TrivialAugment(**k),
     "autoaugment": lambda **k: AutoAugment("cifar10", **k),
     "cutout": lambda **k: Cutout(5, **k),
+    "erase": lambda **k: RandomErasing(0.75, **k),
 }
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3), dtype=np.uint8)
 
@@ -111,7 +113,7 @@ def test_outside_training_nothing_changes(make):
 
 
 def model(jit_compile) -> keras.Model:
-    layers = [RandomCrop(seed=2), RandomFlip(seed=2), RandAugment(1, seed=2), Cutout(seed=2)]
+    layers = [RandomCrop(seed=2), RandomFlip(seed=2), RandAugment(1, seed=2), RandomErasing(seed=2)]
     head = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(2)]
     built = keras.Sequential([keras.Input((16, 16, 3), dtype="uint8"), *layers, *head])
     built.compile("sgd", "mse", jit_compile=jit_compile)

@@ -16,7 +16,7 @@ from kerasresnet.data import train_dataset
 from kerasresnet.errors import UsageError
 
 EVERYTHING = ["crop", "flip", "randaugment(n=1, std=1)", "trivialaugment", "autoaugment", "cutout"]
-EVERYTHING += ["mixup", "cutmix"]
+EVERYTHING += ["erase", "mixup", "cutmix"]
 IMAGES = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)
 LABELS = np.eye(10, dtype=np.float32)[np.arange(24) % 10]
 

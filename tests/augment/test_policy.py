@@ -14,6 +14,7 @@ from kerasresnet.augment.policy import (
     Crop,
     CutMix,
     Cutout,
+    Erase,
     Flip,
     Mixup,
     RandAugment,
@@ -37,6 +38,7 @@ steps = st.one_of(
     st.builds(TrivialAugment),
     st.builds(AutoAugment),
     st.builds(Cutout, size=st.integers(1, 64)),
+    st.builds(Erase, p=st.floats(0, 1)),
     st.builds(Mixup, alpha=numbers),
     st.builds(CutMix, alpha=numbers),
 )
@@ -71,6 +73,7 @@ def test_a_step_with_its_defaults_is_written_as_its_bare_name(name):
         ("randaugment(num_ops=1, magnitude=4.5, std=0.5)", RandAugment(1, 4.5, std=0.5)),
         ("autoaugment(policy=cifar10)", AutoAugment("cifar10")),
         ("autoaugment('cifar10')", AutoAugment("cifar10")),
+        ("erase(p=0.25)", Erase(p=0.25)),
         ("mixup(alpha=0.8)", Mixup(alpha=0.8)),
         ("mixup( 8e-1 )", Mixup(alpha=0.8)),
         ("crop( )", Crop()),
@@ -124,6 +127,7 @@ def test_forms_that_people_type_are_read(text, step):
         ("randaugment(n=0)", "at least 1"),
         ("autoaugment(policy=imagenet)", "cifar10"),
         ("cutout(size=0)", "at least 1"),
+        ("erase(p=1.5)", "at most 1"),
         ("mixup(alpha=0)", "above 0"),
     ],
 )
