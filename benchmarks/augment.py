@@ -30,6 +30,9 @@ from kerasresnet.machine import quiet_tensorflow
 
 CROP_FLIP = "ours: crop, flip"
 RANDAUGMENT = "ours: RandAugment"
+TRIVIALAUGMENT = "ours: TrivialAugment"
+CUTOUT = "ours: cutout"
+ERASE = "ours: random erasing"
 OURS = "ours: crop, flip, RandAugment"
 AUTOAUGMENT = "ours: crop, flip, AutoAugment"
 KERAS_IMAGE = "Keras: RandAugment, image by image"
@@ -158,6 +161,9 @@ def contestants(images: np.ndarray, options: Options) -> dict[str, Measure]:
     found = {
         CROP_FLIP: our_pipeline(images, options, ["crop", "flip"]),
         RANDAUGMENT: our_pipeline(images, options, ["randaugment"]),
+        TRIVIALAUGMENT: our_pipeline(images, options, ["trivialaugment"]),
+        CUTOUT: our_pipeline(images, options, ["cutout"]),
+        ERASE: our_pipeline(images, options, ["erase"]),
         OURS: our_pipeline(images, options, ["crop", "flip", "randaugment"]),
         AUTOAUGMENT: our_pipeline(images, options, ["crop", "flip", "autoaugment"]),
     }
@@ -207,6 +213,7 @@ def print_goals(rates: dict[str, list[float]]) -> None:
         (OURS, 2 * middle.get(TORCHVISION, 0), "twice torchvision"),
         (OURS, 12 * middle[KERAS_IMAGE], "twelve times Keras' layer, image by image"),
         (RANDAUGMENT, middle.get(KERAS_AUG, 0), "keras-aug"),
+        (TRIVIALAUGMENT, middle[RANDAUGMENT], "RandAugment"),
     ]
     for name, goal, words in goals:
         if goal:
