@@ -14,6 +14,7 @@ under its autocast; without it (pip install torch) it is left out, with a messag
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -97,6 +98,7 @@ class PyTorch:
 
 
 _work: list[tuple[Callable[[], object], float]] = []  # of a process: (a step, its worth)
+_settings = contextlib.ExitStack()
 
 
 def _start(make: Callable, arguments: tuple, threads: dict[str, str]) -> None:
@@ -133,14 +135,16 @@ def training(name: str, precision: str, file: Path) -> tuple[Callable[[], object
     with np.load(file) as data:
         images, labels = data["images"], np.eye(10, dtype="float32")[data["labels"]]
     halves = machine.trains_by_halves(recipe.batch_size)
-    with machine.training_precision(machine.resolve_precision(recipe.precision)):
-        network = fast_copy(build_model(recipe.spec), halves=halves)
-        compile_model(network, recipe, len(images))
-        data = tf.data.Dataset.from_tensor_slices((images, labels))
-        batches = iter(data.batch(recipe.batch_size, drop_remainder=True).repeat().prefetch(2))
-        step = network.make_train_function()
-        for _ in range(3):
-            step(batches)
+    # For as long as this process lives: a step runs under the settings of its moment.
+    _settings.enter_context(machine.training_precision(machine.resolve_precision(recipe.precision)))
+    network = fast_copy(build_model(recipe.spec), halves=halves)
+    compile_model(network, recipe, len(images))
+    data = tf.data.Dataset.from_tensor_slices((images, labels))
+    batches = iter(data.batch(recipe.batch_size, drop_remainder=True).repeat().prefetch(2))
+    network.make_train_function()
+    step = network.train_function
+    for _ in range(3):
+        step(batches)
     return lambda: float(step(batches)["loss"]), recipe.batch_size
 
 
