@@ -1,4 +1,4 @@
-"""Kernels that move pixels: crop, flip, cutout, erasing, one gather each; resize. uint8 in and out."""
+"""Kernels that move pixels: crop, flip, cutout, erasing, resizing. uint8 in and out."""
 
 import functools
 
