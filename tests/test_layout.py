@@ -1,4 +1,4 @@
-"""The house keeps its plan: imports go one way, commands start light, the README's tree is true."""
+"""The house keeps its plan: imports go one way, commands start light, its tree is true."""
 
 import ast
 import fnmatch
@@ -250,12 +250,12 @@ def compare_tree(text, root):
     return wrong + [f"{p.relative_to(root)} is not named" for p in sorted(needed - named)]
 
 
-def test_the_readmes_tree_names_exactly_what_is_on_disk():
-    readme = (ROOT / "README.md").read_text("utf-8")
+def test_the_tree_of_the_house_names_exactly_what_is_on_disk():
+    page = (ROOT / "docs" / "house.md").read_text("utf-8")
     marked = re.search(
-        r"<!-- tree:begin -->\s*```\w*\n(.*?)```\s*<!-- tree:end -->", readme, re.DOTALL
+        r"<!-- tree:begin -->\s*```\w*\n(.*?)```\s*<!-- tree:end -->", page, re.DOTALL
     )
-    assert marked, "README.md has no fenced tree between its two markers"
+    assert marked, "docs/house.md has no fenced tree between its two markers"
     assert compare_tree(marked[1], ROOT) == []
 
 
