@@ -28,10 +28,11 @@ import tyro
 from scipy.stats import spearmanr
 
 from kerasresnet.command import parse
+from kerasresnet.disk import read_json, write_json
 from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
 from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.recipe import Recipe
-from kerasresnet.run import Run, read_json, versions, write_json
+from kerasresnet.run import Run, versions
 from tuning.search.space.choices import narrow
 from tuning.search.space.space import Space
 from tuning.search.view.trials import SearchReader

@@ -179,7 +179,7 @@ def train(each: Plan, seed: int, data: ImageData, options: Table1Options) -> dic
     path, recipe = options.runs / f"{each.row:02}-seed{seed}", each.recipe
     if (path / "run.json").is_file():
         run = Run.open(path)
-        if run.recipe != recipe or run.facts["training_images"] != each.part:
+        if run.recipe != recipe or run.facts["images"] != {"part": each.part}:
             raise UsageError(f"{path} is a run of another cost; choose another --runs")
         recipe = recipe.replace(precision=run.facts["precision"])
         run.update(status="running", error=None)
@@ -206,7 +206,7 @@ def facts_of(each: Plan, seed: int, data: ImageData) -> dict[str, Any]:
         "name": each.recipe.name,
         "data": data.name,
         "source": data.source,
-        "training_images": each.part,
+        "images": {"part": each.part},  # of the training images, validation within
         "seed": seed,
         "precision": resolve_precision(each.recipe.precision),
         "device": describe_device(),

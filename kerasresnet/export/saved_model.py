@@ -119,7 +119,9 @@ def resolve(
     try:
         return run, model, check_name(name or model.name), labels
     except ValueError as error:
-        raise UsageError(f"the model cannot be called {name!r}: {error}; give a --name") from None
+        raise UsageError(
+            f"the model cannot be called {name!r}: {error}; give another --name"
+        ) from None
 
 
 def _check(

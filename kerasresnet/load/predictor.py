@@ -132,16 +132,10 @@ def _format_predictor(path: Path) -> Predictor:
 
 
 def _said(version: Path) -> tuple[str | None, int | None]:
-    """(data set, most images of a request), as far as the card of an export says them."""
+    """(data set, most images of a request) of an export, None where its card does not say them."""
     card = read_card(version)
-    card = card if isinstance(card, dict) else {}
-    settings = card.get("export")
-    most = settings.get("max_batch") if isinstance(settings, dict) else None
-    data = card.get("data")
-    return (
-        data if isinstance(data, str) else None,
-        most if isinstance(most, int) and most > 0 else None,
-    )
+    most = card.get("export", {}).get("max_batch")
+    return card.get("data"), most if isinstance(most, int) and most > 0 else None
 
 
 def _logarithm(probabilities: np.ndarray) -> np.ndarray:

@@ -107,13 +107,19 @@ def test_what_is_no_archive_is_told_as_before(contents, tmp_path):
 @pytest.mark.parametrize(
     ("card", "said"),
     [
-        ({"data": "digits", "export": {"max_batch": 4}}, ("digits", 4)),
-        ({}, (None, None)),
-        ([], (None, None)),
-        ({"data": ["x"], "export": {"max_batch": "many"}}, (None, None)),
-        ({"export": "x"}, (None, None)),
+        ({"labels": ["a"], "data": "digits", "export": {"max_batch": 4}}, ("digits", 4)),
+        ({"labels": ["a"], "export": {"max_batch": "many"}}, (None, None)),
+        (None, (None, None)),
     ],
 )
-def test_a_card_of_any_shape_is_read_as_far_as_it_makes_sense(card, said, tmp_path):
-    (tmp_path / "model_card.json").write_text(json.dumps(card))
+def test_a_card_says_the_data_and_the_most_images_of_a_request(card, said, tmp_path):
+    if card:
+        (tmp_path / "model_card.json").write_text(json.dumps(card))
     assert _said(tmp_path) == said
+
+
+@pytest.mark.parametrize("card", [{}, [], {"labels": ["a"], "data": ["x"], "export": {}}, "x"])
+def test_a_card_that_no_export_wrote_is_told_in_one_line(card, tmp_path):
+    (tmp_path / "model_card.json").write_text(json.dumps(card))
+    with pytest.raises(KerasResNetError, match=r"model_card\.json is damaged"):
+        _said(tmp_path)

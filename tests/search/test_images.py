@@ -167,7 +167,8 @@ def test_too_few_or_too_many_images_are_refused(settings, message, make_project)
 
 def test_images_that_the_base_recipe_cannot_take_are_refused(tmp_path):
     for spec in ("BB1x8-in28x28x1", "BB1x8-classes7"):
-        space = Space(Recipe.named("digits").replace(spec=spec), narrow({}))
+        base = Recipe.named("digits").replace(spec=spec)
+        space = Space(base, narrow({}, base))
         project = Project.create(tmp_path / spec, SETTINGS, space)
         with pytest.raises(UsageError, match="choose one whose spec says in32x32x3-classes10"):
             search_images(project)

@@ -184,8 +184,9 @@ def test_a_row_is_a_value_with_mean_and_deviation_over_seeds(tiny_study, finish)
     for run in study.runs():
         if run.recipe.name != "ema-0.9":
             finish(run, test=0.7 + 0.01 * run.seed + (run.recipe.name == "pool-2") * 0.1)
-    study.runs()[2].run.path.mkdir()
-    study.runs()[2].run.update(status="failed", error="it broke")
+    broken = study.runs()[2]
+    Run.create(broken.run.path, broken.recipe, {"seed": broken.seed})
+    broken.run.update(status="failed", error="it broke")
     markdown, table, facts, plot = write_report(study)
     text = markdown.read_text()
     assert "| `pool=global` (the base) | `stem8s2-BB1x8-BN1x4` | 2,034 |" in text
