@@ -87,7 +87,14 @@ def rooms():
 
 ROOMS = rooms()
 LIGHT = ["errors", "schema", "machine", "command", "recipe", "run"]
-LIGHT += ["network.spec", "network.budget", "augment.policy", "load.runtimes"]
+LIGHT += [
+    "data.catalog",
+    "data.options",
+    "network.spec",
+    "network.budget",
+    "augment.policy",
+    "load.runtimes",
+]
 
 
 @pytest.mark.parametrize("name", LIGHT)
@@ -112,8 +119,8 @@ MAY_USE = {
     "load": {"run"},
     "evaluate": {"load"},
     "report": {"run"},
-    "export": {"network", "run", "load", "evaluate"},
-    "predict": {"machine", "run", "load"},
+    "export": {"network", "run", "load", "evaluate", "data"},
+    "predict": {"machine", "run", "load", "data"},
 }
 
 

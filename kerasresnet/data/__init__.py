@@ -11,11 +11,14 @@ from kerasresnet.data.pipeline import (
     train_dataset,
     train_val_split,
 )
+from kerasresnet.data.request import DataRequest, load_again
 
 __all__ = [
     "DATASETS",
+    "DataRequest",
     "ImageData",
     "eval_dataset",
+    "load_again",
     "load_data",
     "steps_per_epoch",
     "train_dataset",

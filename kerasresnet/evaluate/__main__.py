@@ -8,13 +8,14 @@ python -m kerasresnet.evaluate saved_models/quick --json
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from kerasresnet.command import parse
+from kerasresnet.data.options import DataOptions
 from kerasresnet.errors import UsageError, exit_on_error
 from kerasresnet.evaluate.measure import measure, measure_with_tta
 from kerasresnet.load.predictor import load_predictor
@@ -27,15 +28,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EvaluateOptions:
+class EvaluateOptions(DataOptions):
     """Accuracy, loss, per-class accuracy and top confusions on the test set."""
 
     path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PATH")]
     """A run directory, a .keras file, or an export (saved_models/quick: its newest version)."""
-    data: Literal["cifar10", "digits"] | None = None
-    """The data set (default: what the model was trained on, as far as it says; else cifar10)."""
-    data_dir: Path | None = None
-    """Where TFDS keeps data sets (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)."""
+    data: Annotated[str | None, tyro.conf.arg(metavar="NAME|PATH|tfds:NAME")] = field(
+        default=None, kw_only=True
+    )
+    """A data set as kerasresnet.fit takes it (default: what the model was trained on, as far as it
+    says; else cifar10)."""
     tta: Literal["none", "flip"] = "none"
     """flip: measure the mean over every image and its mirror image beside the plain network."""
     json: bool = False
@@ -46,11 +48,8 @@ class EvaluateOptions:
 
 def evaluate_path(options: EvaluateOptions) -> dict[str, Any]:
     """The metrics of what stands at `options.path`, with where they come from."""
-    from kerasresnet.data import load_data
-
     predictor, shape, classes = load_predictor(options.path)
-    name = options.data or _data_of(options.path)
-    data: ImageData = load_data(name, options.data_dir, verbose=not options.json)
+    data = _data(options, shape)
     if tuple(shape) != tuple(data.image_shape) or classes != data.num_classes:
         raise UsageError(
             f"{options.path} takes images of {shape} in {classes} classes, and {data.name} has "
@@ -67,13 +66,23 @@ def evaluate_path(options: EvaluateOptions) -> dict[str, Any]:
     return {"path": str(options.path), "data": data.name, "source": data.source, **metrics}
 
 
-def _data_of(path: Path) -> str:
-    """The data set of the run that `path` is or lies in, or that its card names, else cifar10."""
+def _data(options: EvaluateOptions, shape: tuple[int, ...]) -> ImageData:
+    """The images asked for, else those that the model was trained on."""
+    from kerasresnet.data import load_again
+
+    talk = {"verbose": not options.json}
+    if options.data:
+        return options.request().for_input(shape).load(options.data_dir, **talk)
+    return load_again(_facts_of(options.path), options.data_dir, **talk)
+
+
+def _facts_of(path: Path) -> dict[str, Any]:
+    """What the run that `path` is or lies in says of its data, or its card; else cifar10."""
     for folder in (path, path.parent):
         if (folder / "run.json").is_file():
-            return Run.open(folder).facts["data"]
+            return Run.open(folder).facts
     card = {} if path.suffix == ".keras" else read_card(newest_version(path))
-    return card.get("data") or "cifar10"
+    return card if card.get("data") else {"data": "cifar10"}
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
@@ -103,6 +112,8 @@ def main() -> None:
         options = parse(EvaluateOptions, None, prog="python -m kerasresnet.evaluate")
         if not options.path.exists():
             raise UsageError(f"{options.path} does not exist")
+        if options.data:
+            options.request()  # a mistake shows before TensorFlow starts
         quiet_tensorflow(options.verbose)
         metrics = evaluate_path(options)
         print(json.dumps(metrics, indent=1)) if options.json else print_metrics(metrics)

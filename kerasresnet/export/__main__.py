@@ -61,13 +61,13 @@ def check_options(options: ExportOptions) -> None:
 
 def export(options: ExportOptions) -> Path:
     """Do what `options` say; returns what was written."""
-    from kerasresnet.data import load_data
+    from kerasresnet.data import load_again
     from kerasresnet.export import export_saved_model
 
     run = Run.open(options.run_dir)
     if options.format != "saved_model":
         return _other_format(run, options)
-    data = load_data(run.facts["data"], options.data_dir) if options.measure else None
+    data = load_again(run.facts, options.data_dir) if options.measure else None
     return export_saved_model(
         run,
         options.export_dir,
@@ -81,7 +81,7 @@ def export(options: ExportOptions) -> Path:
 
 
 def _other_format(run: Run, options: ExportOptions) -> Path:
-    from kerasresnet.data import load_data
+    from kerasresnet.data import load_again
     from kerasresnet.export.card import model_card
     from kerasresnet.export.fold import fold_batch_norm
     from kerasresnet.export.formats import export_format
@@ -90,7 +90,7 @@ def _other_format(run: Run, options: ExportOptions) -> Path:
 
     require(options.format)
     _, model, name, labels = resolve(run, options.name)
-    data = load_data(run.facts["data"], options.data_dir)
+    data = load_again(run.facts, options.data_dir)
     return export_format(
         fold_batch_norm(model),
         options.format,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import keras
 
     from kerasresnet.augment.pipeline import Augmentation
+    from kerasresnet.data.statistics import Statistics
 
 Part = tuple[np.ndarray, np.ndarray]  # images uint8 [N, H, W, C], labels int [N]
 
@@ -30,13 +31,15 @@ def train_epochs(
     *,
     seed: int,
     until: int | None = None,
+    statistics: Statistics | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Train `run` on `train` from its last finished epoch to `until` (default: the recipe's last).
 
     Optimizer, step count and schedule are those of all `recipe.epochs`, wherever it stops: a run
-    stopped at 3 of 9 epochs and trained on equals one of 9 epochs in one go. Raises `UsageError`
-    where the network is over its limit, `KerasResNetError` where the loss becomes NaN.
+    stopped at 3 of 9 epochs and trained on equals one of 9 epochs in one go. The network
+    normalises by `statistics` (default: CIFAR-10's). Raises `UsageError` where it is over its
+    limit, `KerasResNetError` where the loss becomes NaN.
     """
     import keras
 
@@ -45,13 +48,15 @@ def train_epochs(
     from kerasresnet.network.whiten import set_whitening
 
     check_budget(recipe.spec, recipe.max_params)
-    kept = build_model(recipe.spec)
+    normalised = statistics._asdict() if statistics else {}
+    kept = build_model(recipe.spec, **normalised)
     keras.utils.set_random_seed(seed)
     with machine.training_precision(machine.resolve_precision(recipe.precision)):
         network = build_model(
             recipe.spec,
             norm_momentum=recipe.norm_momentum,
             any_size=recipe.resolution is not None,
+            **normalised,
         )
         if recipe.spec.whiten:
             set_whitening(network, train[0])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerasresnet.errors import UsageError
 from kerasresnet.fit.options import FitOptions
-from kerasresnet.fit.plan import check_fits, print_plan
+from kerasresnet.fit.plan import check_fits, fitted, print_plan
 from kerasresnet.network.budget import check_budget, count_macs, count_parameters
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run, taken, versions, write_json
@@ -28,16 +28,21 @@ def train_run(run: Run, recipe: Recipe, data: ImageData, *, seed: int = 0) -> di
     import keras
 
     from kerasresnet.data import train_val_split
+    from kerasresnet.data.statistics import channel_statistics
     from kerasresnet.fit.epochs import train_epochs
     from kerasresnet.report.pictures import draw_confusion, draw_curves
 
     check_budget(recipe.spec, recipe.max_params)
     held_out = check_fits(recipe, data)
-    train, val = train_val_split(data.x_train, data.y_train, held_out, seed)
+    if data.x_val is None:
+        train, val = train_val_split(data.x_train, data.y_train, held_out, seed)
+    else:
+        train, val = (data.x_train, data.y_train), (data.x_val, data.y_val)
+    statistics = channel_statistics(train[0]) if data.own_statistics else None
     boards = []
     if keras.backend.backend() == "tensorflow":
         boards = [keras.callbacks.TensorBoard(run.path / "tensorboard", write_graph=False)]
-    train_epochs(run, recipe, train, val, seed=seed, callbacks=boards)
+    train_epochs(run, recipe, train, val, seed=seed, statistics=statistics, callbacks=boards)
     results = {
         **run.facts,
         "status": "finished",
@@ -73,7 +78,7 @@ def measure_kept_model(run: Run, data: ImageData) -> dict[str, Any]:
 
 def start(options: FitOptions) -> tuple[Run, Recipe, ImageData, int]:
     """Load the data, check everything, and make (or open) the run directory."""
-    from kerasresnet.data import load_data
+    from kerasresnet.data import load_again
     from kerasresnet.machine import describe_device, resolve_precision
 
     if options.resume:
@@ -81,21 +86,26 @@ def start(options: FitOptions) -> tuple[Run, Recipe, ImageData, int]:
         if run.results_path.is_file():
             raise UsageError(f"{run.path} has finished already: see {run.results_path}")
         facts = run.facts
-        data = load_data(facts["data"], options.data_dir)
+        data = load_again(facts, options.data_dir)
         with run.locked():
             run.update(status="running", error=None, versions=versions(), device=describe_device())
         recipe = run.recipe.replace(precision=facts["precision"])
         return run, recipe, data, facts["seed"]
-    recipe = options.training
-    check_budget(recipe.spec, recipe.max_params)
+    recipe, request = options.training, options.request()
+    if request.keeps_size:  # a mistake shows before anything is loaded
+        check_budget(recipe.spec, recipe.max_params)
     if options.run_dir and options.run_dir.exists():
         raise taken(options.run_dir)
-    data = load_data(options.data, options.data_dir)
+    request = request.for_input(recipe.spec.input_shape)
+    data = request.load(options.data_dir)
+    recipe = fitted(recipe, data.image_shape, data.num_classes)
+    check_budget(recipe.spec, recipe.max_params)
     check_fits(recipe, data)
     facts = {
         "name": recipe.name,
-        "data": data.name,
+        **request.to_facts(data),
         "source": data.source,
+        "skipped": list(data.skipped) or None,
         "seed": options.seed,
         "precision": resolve_precision(recipe.precision),
         "device": describe_device(),

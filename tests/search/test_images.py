@@ -89,7 +89,7 @@ def test_the_second_call_maps_the_same_arrays_and_loads_no_data(make_project, mo
     def never(*_):
         raise AssertionError("the data set was loaded again")
 
-    monkeypatch.setattr(images_module, "load_data", never)
+    monkeypatch.setattr(images_module.DataRequest, "load", never)
     again = search_images(project)
     for a, b in zip(arrays(first), arrays(again), strict=True):
         assert isinstance(b, np.memmap) and not b.flags.writeable

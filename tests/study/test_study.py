@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from kerasresnet.data import DataRequest
 from kerasresnet.errors import UsageError
 from kerasresnet.run import Run, read_json
 from tuning.study import __main__ as study_module
@@ -125,7 +126,7 @@ def test_one_mistake_is_one_line_and_says_what_would_help(here):
 def test_what_the_data_refuses_for_the_base_is_told_once(tiny_study):
     base = tiny_study("pool=2", "ema=0.9", epochs=2).settings
     shifted = tuple(type(s)(s.factor, s.value, s.recipe.replace(batch_size=4000)) for s in base)
-    _, mistakes = look(shifted, "digits", None, True)
+    _, mistakes = look(shifted, DataRequest("digits"), None, True)
     assert len(mistakes) == 1 and mistakes[0].startswith("base: digits leaves")
 
 

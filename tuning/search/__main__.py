@@ -32,7 +32,7 @@ from tuning.search.oracle.brackets import plan_brackets
 from tuning.search.project import Project, Settings
 from tuning.search.space.space import Space
 from tuning.search.space.start import first_choice
-from tuning.search.view.leaderboard import write_report
+from tuning.search.view.leaderboard import fit_line, write_report
 from tuning.search.view.live import watch
 from tuning.search.view.trials import best_trial, read_trials
 
@@ -85,7 +85,7 @@ def _finish(project: Project, options: SearchOptions) -> int:
     print(
         f"best: {best.spec} with {best.parameters:,} parameters, validation accuracy "
         f"{best.score:.2%} after {best.epochs} epochs; report in {folder}; train it with\n"
-        f"  python -m kerasresnet.fit --recipe {folder / 'best.toml'}"
+        f"  {fit_line(dict(project.settings), folder / 'best.toml')}"
     )
     if options.train_best:
         train_winner(project, options, folder)
@@ -113,6 +113,9 @@ def train_winner(project: Project, options: SearchOptions, folder: Path) -> None
             training=recipe,
             recipe=str(folder / "full.toml"),
             data=options.data,
+            image_size=options.image_size,
+            on_bad_image=options.on_bad_image,
+            split_seed=options.split_seed,
             data_dir=options.data_dir,
             seed=options.seed,
         )

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kerasresnet.data import ImageData, load_data, train_val_split
+from kerasresnet.data import DataRequest, ImageData, train_val_split
+from kerasresnet.data.statistics import Statistics, channel_statistics
 from kerasresnet.errors import UsageError
 from kerasresnet.network.spec import ResNetSpec
 from kerasresnet.run import read_json, write_json
@@ -25,6 +26,7 @@ class SearchImages(NamedTuple):
     train: tuple[np.ndarray, np.ndarray]
     val: tuple[np.ndarray, np.ndarray]
     labels: tuple[str, ...]
+    statistics: Statistics | None = None  # what networks normalise by, unless CIFAR-10's
 
 
 def search_images(project: Project, data_dir: Path | None = None) -> SearchImages:
@@ -36,11 +38,15 @@ def search_images(project: Project, data_dir: Path | None = None) -> SearchImage
     folder = project.path / "images"
     if not folder.is_dir():
         base = project.space.base
-        data = load_data(project.settings.data, data_dir)
-        _store(_split(data, project.settings, base.batch_size, base.spec), data.labels, folder)
+        data = DataRequest.from_facts(dict(project.settings)).load(data_dir)
+        arrays = _split(data, project.settings, base.batch_size, base.spec)
+        statistics = channel_statistics(arrays[0]) if data.own_statistics else None
+        _store(arrays, data.labels, statistics, folder)
     x_train, y_train, x_val, y_val = (np.load(folder / f"{p}.npy", mmap_mode="r") for p in PARTS)
     labels = tuple(read_json(folder / "labels.json"))
-    return SearchImages((x_train, y_train), (x_val, y_val), labels)
+    statistics = folder / "statistics.json"
+    found = Statistics(**read_json(statistics)) if statistics.is_file() else None
+    return SearchImages((x_train, y_train), (x_val, y_val), labels, found)
 
 
 def _split(
@@ -73,13 +79,20 @@ def _split(
     return *train, *val
 
 
-def _store(arrays: tuple[np.ndarray, ...], labels: tuple[str, ...], folder: Path) -> None:
+def _store(
+    arrays: tuple[np.ndarray, ...],
+    labels: tuple[str, ...],
+    statistics: Statistics | None,
+    folder: Path,
+) -> None:
     """Write the arrays aside, then rename: several workers may come first at once."""
     aside = Path(tempfile.mkdtemp(prefix="aside-images-", dir=folder.parent))
     try:
         for name, array in zip(PARTS, arrays, strict=True):
             np.save(aside / f"{name}.npy", array)
         write_json(aside / "labels.json", list(labels))
+        if statistics:
+            write_json(aside / "statistics.json", statistics._asdict())
         try:
             os.rename(aside, folder)
         except OSError:

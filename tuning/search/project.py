@@ -36,6 +36,7 @@ class Settings(Schema):
 
     tuner: Literal["hyperband", "random", "bayesian"] = "hyperband"
     data: str = "cifar10"
+    data_settings: dict[str, Any] | None = None
     base: str = "quick"
     max_params: Positive = DEFAULT_LIMIT
     max_epochs: Positive = 9

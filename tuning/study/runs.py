@@ -27,9 +27,10 @@ class Study:
 
     path: Path
     base: str
-    data: str
     seeds: int
     settings: tuple[Setting, ...]
+    data: str = "cifar10"
+    data_settings: dict[str, Any] | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> Study:
@@ -42,7 +43,8 @@ class Study:
         settings = tuple(
             Setting(s["factor"], s["value"], Recipe(**s["recipe"])) for s in written["settings"]
         )
-        return cls(path, written["base"], written["data"], written["seeds"], settings)
+        data = {"data": written["data"], "data_settings": written.get("data_settings")}
+        return cls(path, written["base"], written["seeds"], settings, **data)
 
     @contextlib.contextmanager
     def begun(self) -> Iterator[None]:
@@ -72,6 +74,7 @@ class Study:
                 {
                     "base": self.base,
                     "data": self.data,
+                    **({"data_settings": self.data_settings} if self.data_settings else {}),
                     "seeds": self.seeds,
                     "settings": [
                         {"factor": s.factor, "value": s.value, "recipe": _written(s.recipe)}
@@ -134,7 +137,7 @@ class StudyRun:
 def differences(there: Study, here: Study) -> list[str]:
     """One phrase for each thing that a study already has otherwise."""
     found = {}
-    for name in ("base", "data"):
+    for name in ("base", "data", "data_settings"):
         if (before := getattr(there, name)) != (now := getattr(here, name)):
             found[f"{name} is {before!r} there and {now!r} here"] = None
     if there.seeds > here.seeds:

@@ -112,7 +112,13 @@ class ResumableTuner(keras_tuner.Tuner):
         with locked(run.path, f"{run.path} is still being trained elsewhere", wait=GIVEN_UP):
             pass
         train_epochs(
-            run, run.recipe, images.train, images.val, seed=run.facts["seed"], until=epochs
+            run,
+            run.recipe,
+            images.train,
+            images.val,
+            seed=run.facts["seed"],
+            until=epochs,
+            statistics=images.statistics,
         )
         finished = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         run.update(status="finished", finished=finished, starts=None, error=None)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from kerasresnet.data import DataRequest
 from kerasresnet.errors import UsageError
 from kerasresnet.run import write_json, write_text
 from tuning.search.project import Project
@@ -243,19 +245,24 @@ def _table(head: Sequence[str], alignment: str, rows: Sequence[Sequence[str]]) -
     return [f"| {' | '.join(row)} |" for row in cells]
 
 
+def fit_line(asked: Mapping[str, Any], recipe: str | Path) -> str:
+    """The command that trains `recipe` on the images of a search with the settings `asked`."""
+    flags = DataRequest.from_facts(asked).flags()
+    return shlex.join(["python", "-m", "kerasresnet.fit", "--recipe", str(recipe), *flags])
+
+
 def _best_recipe(search: Search, trials: Sequence[Trial]) -> str:
     """The winner's recipe as TOML; its head says where it comes from and what it scored."""
     asked, best = search.settings, best_trial(trials)
     rivals = sum(trial.epochs == best.epochs for trial in trials)
     rivals = f"{rivals} trials" if rivals > 1 else "1 trial"
-    data = "" if asked["data"] == "cifar10" else f" --data {asked['data']}"
     stop = "" if best.epochs == best.recipe.epochs else f" of {best.recipe.epochs} planned"
     head = [
         f"Found by python -m tuning.search ({asked['tuner']}, seed {asked['seed']}): trial "
         f"{best.trial_id}, the best of",
         f"{rivals} trained for {epochs(best.epochs)}{stop}.",
         "",
-        f"  python -m kerasresnet.fit --recipe best.toml{data}",
+        f"  {fit_line(asked, 'best.toml')}",
         "",
         f"Validation accuracy {percent(best.score)}, the score that chose it: {asked['data']},",
         f"{_images(best)}, all from the",
@@ -263,5 +270,6 @@ def _best_recipe(search: Search, trials: Sequence[Trial]) -> str:
         f"{best.parameters:,} of at most {asked['max_params']:,} parameters, "
         f"{best.macs / 1e6:.1f} M MACs.",
     ]
-    named = best.recipe.replace(name=f"{asked['data']}-{asked['max_params']}-best")
+    slug = DataRequest.from_facts(asked).slug
+    named = best.recipe.replace(name=f"{slug}-{asked['max_params']}-best")
     return "".join(f"# {line}".rstrip() + "\n" for line in head) + "\n" + named.to_toml()
