@@ -54,10 +54,13 @@ class DataRequest:
             return cls(text, **settings)
         path = Path(text).expanduser()
         is_path = os.sep in text or text.startswith((".", "~")) or path.suffix.lower() in TABLES
-        if not is_path and not path.exists():
+        if not is_path and not os.path.exists(path):
             row_of(text)  # raises
-        if not path.exists():
-            raise UsageError(f"{text} does not exist; --data takes a path that does")
+        if not os.path.exists(path):
+            raise UsageError(
+                f"{text} does not exist, or lies in a folder that may not be read; --data takes a "
+                "path that does"
+            )
         return cls(str(path.absolute()), **settings)
 
     @classmethod

@@ -93,7 +93,8 @@ def find_builder(dataset: str, data_dir: str | Path | None = None) -> tfds.core.
         return tfds.builder(dataset, data_dir=root)
     except tfds.core.DatasetNotFoundError:
         name = dataset.partition("/")[0]
-        near = difflib.get_close_matches(name.lower(), tfds.list_builders(), n=3, cutoff=0.5)
+        known = tfds.list_builders(with_community_datasets=False)  # the others ask a server
+        near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise UsageError(
             f"TFDS has no data set {name!r}, and {root} none of that name{hint}"
