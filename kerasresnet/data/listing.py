@@ -14,6 +14,7 @@ from kerasresnet.data.pixels import shown
 from kerasresnet.errors import UsageError
 
 PARTS = ("train", "val", "test")
+_NO_TEXT = ("Cc", "Cs", "Zl", "Zp")  # Unicode's controls, halves, and ends of lines
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def check_class_names(names: list[str], root: Path) -> None:
         )
     seen: dict[str, str] = {}
     for name in names:
-        if not name.strip() or any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
+        if not name.strip() or any(unicodedata.category(c) in _NO_TEXT for c in name):
             raise UsageError(
                 f"{shown(str(root))}: a class is called {name!r}, and a name is one line of "
                 "text; rename it"

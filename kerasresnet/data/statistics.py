@@ -1,4 +1,4 @@
-"""What a network normalises by: mean and deviation of each channel of its training images."""
+"""What training images have in common: mean and deviation of each channel, images a class."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 _CHUNK = 4_096  # images counted at once
+
+
+def balanced_weights(labels: np.ndarray, classes: int) -> dict[int, float]:
+    """Weights of the classes at which each counts as much as any other, 1 on average an image."""
+    counts = np.bincount(labels, minlength=classes)
+    there = np.count_nonzero(counts)
+    return {i: len(labels) / (there * n) if n else 0.0 for i, n in enumerate(counts.tolist())}
 
 
 class Statistics(NamedTuple):

@@ -80,7 +80,10 @@ def _facts_of(path: Path) -> dict[str, Any]:
     """What the run that `path` is or lies in says of its data, or its card; else cifar10."""
     for folder in (path, path.parent):
         if (folder / "run.json").is_file():
-            return Run.open(folder).facts
+            facts = Run.open(folder).facts
+            if "data" not in facts:
+                raise UsageError(f"{folder} does not say its data (a search's trial?); add --data")
+            return facts
     card = {} if path.suffix == ".keras" else read_card(newest_version(path))
     return card if card.get("data") else {"data": "cifar10"}
 
@@ -95,7 +98,7 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     table.add_column("class")
     table.add_column("accuracy", justify="right")
     for name, accuracy in metrics["per_class"].items():
-        table.add_row(name, f"{accuracy:.2%}")
+        table.add_row(escape(name), f"{accuracy:.2%}")
     table.add_section()
     table.add_row(f"all {metrics['images']:,}", f"{metrics['accuracy']:.2%}")
     for name, averaged in metrics.get("tta", {}).items():
@@ -104,7 +107,7 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     console.print(table)
     console.print(f"loss {metrics['loss']:.4f}")
     confused = (f"{w['true']} as {w['predicted']} {w['count']}" for w in metrics["top_confusions"])
-    console.print("top confusions: " + ", ".join(confused))
+    console.print(escape("top confusions: " + ", ".join(confused)))
 
 
 def main() -> None:

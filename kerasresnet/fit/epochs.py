@@ -125,6 +125,7 @@ def compile_model(model: keras.Model, recipe: Recipe, images: int) -> None:
 def _fit_epochs(network, kept, run: Run, recipe: Recipe, train, val, seed, last, extra) -> None:
     """Train the epochs up to `last` that `run` does not have yet, writing each one down."""
     from kerasresnet.data import steps_per_epoch
+    from kerasresnet.data.statistics import balanced_weights
     from kerasresnet.fit.augmented_model import AugmentedModel
     from kerasresnet.fit.callbacks import (
         ParameterBudget,
@@ -150,6 +151,8 @@ def _fit_epochs(network, kept, run: Run, recipe: Recipe, train, val, seed, last,
     callbacks += [RunWriter(run, network, kept, keep=recipe.keep, averaged=averaged)]
     pflop = recipe.pflop_by_epoch(len(train[0]))
     callbacks += [TimeLeft(sum(pflop[first_epoch:last]), pflop[first_epoch] / steps)]
+    balanced = recipe.class_weights == "balanced"
+    weights = balanced_weights(train[1], recipe.spec.classes) if balanced else None
     for size, first, end in spans(recipe.sizes, first_epoch, last):
         augment = _augmentation(recipe, size)
         if on_device:
@@ -164,6 +167,7 @@ def _fit_epochs(network, kept, run: Run, recipe: Recipe, train, val, seed, last,
             epochs=end,
             validation_data=val_batches,
             validation_batch_size=VAL_BATCH,
+            class_weight=weights,
             shuffle=False,  # the data is shuffled already, by seed and epoch
             callbacks=[*callbacks, *extra],
             verbose=1 if sys.stdout.isatty() else 2,  # a bar for people, a line an epoch for logs

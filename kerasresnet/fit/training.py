@@ -133,7 +133,8 @@ def fit_command(options: FitOptions) -> None:
         run.update(status="interrupted")
         print(
             f"\nstopped after {done} of {recipe.epochs} epochs; go on with\n"
-            f"  python -m kerasresnet.fit --resume {run.path}",
+            f"  python -m kerasresnet.fit --resume {run.path}"
+            + (f" --data-dir {options.data_dir}" if options.data_dir else ""),
             file=sys.stderr,
         )
         sys.exit(130)

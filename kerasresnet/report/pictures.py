@@ -30,6 +30,7 @@ def draw_confusion(
     matrix: Sequence[Sequence[int]], labels: Sequence[str], path: Path, *, title: str
 ) -> None:
     """Counts of predicted (columns) for true classes (rows), as a PNG at `path`."""
+    labels = [label.replace("$", r"\$") for label in labels]  # else the start of a formula
     counts = np.asarray(matrix)
     side = 2 + 0.6 * len(labels)
     figure, axis = _subplots(1, 1, figsize=(side, side))

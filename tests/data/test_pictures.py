@@ -2,6 +2,7 @@
 
 import csv
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from kerasresnet.data import DataRequest, load_again
 from kerasresnet.data.folder import list_folder
 from kerasresnet.data.split import set_test_aside
-from kerasresnet.data.statistics import channel_statistics
+from kerasresnet.data.statistics import balanced_weights, channel_statistics
 from kerasresnet.errors import UsageError
 
 
@@ -161,6 +162,13 @@ def test_statistics_are_those_of_numpy():
     assert std[2] == pytest.approx(1 / 255, abs=1e-6)
 
 
+def test_balanced_weights_let_every_class_count_the_same():
+    labels = np.repeat([0, 1, 3], [1, 4, 15])
+    weights = balanced_weights(labels, 4)
+    assert weights == {0: 20 / 3, 1: 20 / 12, 2: 0.0, 3: 20 / 45}
+    assert sum(weights[label] for label in labels) == pytest.approx(len(labels))
+
+
 def test_every_class_is_tested_and_trained_on():
     labels = np.repeat([0, 1, 2], [2, 3, 50])
     train, test = set_test_aside(labels, 0)
@@ -241,8 +249,9 @@ def test_two_classes_of_one_name_are_refused(other, folder):
     assert "have one name but for case, spaces or composed letters" in refused(folder)
 
 
-def test_a_name_that_is_no_line_of_text_is_refused(folder):
-    (folder / "cat").rename(folder / "cat\ndog")
+@pytest.mark.parametrize("end", ["\n", "\u2028", "\x85", "\udcff"])
+def test_a_name_that_is_no_line_of_text_is_refused(end, folder):
+    (folder / "cat").rename(folder / f"cat{end}dog")
     assert "a name is one line of text" in refused(folder)
 
 
@@ -320,3 +329,28 @@ def test_a_table_that_makes_no_sense_is_refused(text, message, folder):
 def test_a_damaged_parquet_file_is_refused(folder):
     (folder / "list.parquet").write_bytes(b"PAR1 and nothing else")
     assert "cannot read" in refused(folder / "list.parquet")
+
+
+# And back
+
+
+def test_a_data_set_written_as_pictures_comes_back_pixel_for_pixel(
+    digits, tmp_path, monkeypatch, capsys
+):
+    from kerasresnet.data import __main__ as command
+
+    out = tmp_path / "digits"
+    flags = f"data {out} --data digits --per-class 10"
+    monkeypatch.setattr(sys, "argv", flags.split())
+    command.main()
+    assert "120 PNG files of digits in 10 classes" in capsys.readouterr().out
+    data = load(out)
+    assert data.labels == digits.labels and (len(data.y_train), len(data.y_test)) == (100, 20)
+    there = {image.tobytes() for image in digits.x_test}
+    assert all(image.tobytes() in there for image in data.x_test)
+    for bad in (flags, f"data {tmp_path}/a/b --data digits", f"data {tmp_path}/c --per-class 1"):
+        monkeypatch.setattr(sys, "argv", bad.split())
+        with pytest.raises(SystemExit) as stop:
+            command.main()
+        assert stop.value.code == 2 and len(capsys.readouterr().err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == [out]

@@ -10,7 +10,7 @@ from PIL import Image
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run
 
-CLASSES = ("dark", "grün", "明るい")  # sorted as they are
+CLASSES = ("$1 [dark] $2", "grün", "明るい")  # sorted as they are
 FLAGS = "--epochs 1 --batch-size 8 --spec stem4s4-BB1x4 --precision float32 --image-size 24"
 
 
@@ -59,14 +59,16 @@ def test_a_run_remembers_its_data_its_classes_and_what_it_normalises_by(trained,
     assert abs(found[0] - 0.4914) > 0.1  # CIFAR-10's
 
 
-def test_it_is_measured_again_from_the_run_and_from_the_export(trained, pictures):
-    from kerasresnet.evaluate.__main__ import EvaluateOptions, evaluate_path
+def test_it_is_measured_again_from_the_run_and_from_the_export(trained, pictures, capsys):
+    from kerasresnet.evaluate.__main__ import EvaluateOptions, evaluate_path, print_metrics
 
     accuracy = trained.results["test"]["accuracy"]
     export = trained.path.parent / "served" / "pictures-custom"
     for path in (trained.path, trained.model_path, export):
         metrics = evaluate_path(EvaluateOptions(path))
         assert metrics["accuracy"] == accuracy and list(metrics["per_class"]) == list(CLASSES)
+    print_metrics(metrics)
+    assert all(name in capsys.readouterr().out for name in CLASSES[:1])
     asked = evaluate_path(EvaluateOptions(export, data=str(pictures)))
     assert asked["accuracy"] == accuracy
 
@@ -88,7 +90,7 @@ def test_int8_is_calibrated_on_them_and_the_whole_test_set_measured(trained, tmp
     from kerasresnet.export.__main__ import ExportOptions, export
 
     path = export(ExportOptions(trained.path, tmp_path, format="litert-int8"))
-    assert (path.parent / "labels.txt").read_text("utf-8").split() == list(CLASSES)
+    assert (path.parent / "labels.txt").read_text("utf-8").splitlines() == list(CLASSES)
     path = export(ExportOptions(trained.path, tmp_path, measure=True))
     card = json.loads((path / "assets.extra" / "model_card.json").read_text("utf-8"))
     assert card["test_accuracy_of_this_export"]["images"] == 12
@@ -98,7 +100,7 @@ def test_pictures_that_came_later_end_a_resumed_run(trained, pictures):
     from kerasresnet.data import load_again
     from kerasresnet.errors import UsageError
 
-    new = pictures / "dark" / "new.png"
+    new = pictures / CLASSES[0] / "new.png"
     Image.new("RGB", (9, 9)).save(new)
     try:
         with pytest.raises(UsageError, match="no longer holds"):
@@ -115,6 +117,24 @@ def test_a_recipe_follows_the_data_in_what_its_spec_does_not_say():
     said = recipe.replace(spec="BB1x8-classes5-in48x48x3")
     assert fitted(said, (48, 48, 1), 7) == said
     assert fitted(recipe, (32, 32, 3), 10) is recipe
+
+
+def test_rare_classes_may_count_as_much_as_others(make_run, tiny_recipe, digits):
+    import dataclasses
+
+    from kerasresnet.errors import UsageError
+    from kerasresnet.fit.training import train_run
+
+    rare = np.flatnonzero((digits.y_train == 3) | (np.arange(len(digits.y_train)) % 8 == 0))
+    few = dataclasses.replace(digits, x_train=digits.x_train[rare], y_train=digits.y_train[rare])
+    found = {}
+    for weights in ("equal", "balanced"):
+        recipe = tiny_recipe.replace(class_weights=weights, epochs=6, batch_size=32)
+        confusion = train_run(make_run(recipe, weights), recipe, few)["test"]["confusion"]
+        found[weights] = np.array(confusion)[:, 3].sum()  # called a 3, rightly or not
+    assert found["balanced"] < found["equal"]
+    with pytest.raises(UsageError, match="use augment_on 'pipeline'"):
+        tiny_recipe.replace(class_weights="balanced", augment_on="device")
 
 
 BAD = {
