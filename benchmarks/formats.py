@@ -105,10 +105,10 @@ def measure(options: Options) -> dict[str, dict[str, float]]:
     """accuracy, its points below Keras', share of equal classes and megabytes, by format."""
     import keras
 
-    from kerasresnet.data import load_data
+    from kerasresnet.data import load_again
 
     run = Run.open(options.run_dir)
-    data = load_data(run.facts["data"], options.data_dir)
+    data = load_again(run.fact("data"), run.facts.get("data_settings"), options.data_dir)
     model = keras.saving.load_model(run.model_path, compile=False)
     expected = classes_of(model.predict_on_batch, data.x_test)
     accuracy = float((expected == data.y_test).mean())

@@ -118,6 +118,8 @@ class Recipe(Schema):
     the full size comes last (default: full size always)."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target spread evenly over all classes."""
+    class_weights: Literal["equal", "balanced"] = "equal"
+    """balanced: an image's loss counts the more the rarer its class is in training."""
     augment: tuple[str, ...] = ("crop", "flip")
     """Augmentations in order, such as crop:pad=4 flip 'randaugment(n=2, m=9)'."""
     augment_on: Literal["pipeline", "device"] = "pipeline"
@@ -160,6 +162,11 @@ class Recipe(Schema):
             raise ValueError(
                 "flip(alternating=true) must know which image it sees, and augment_on 'device' "
                 "does not; use a plain flip there, or augment_on 'pipeline'"
+            )
+        if self.augment_on == "device" and self.class_weights == "balanced":
+            raise ValueError(
+                "class_weights 'balanced' weighs images before they are augmented, and augment_on "
+                "'device' makes others of them; use augment_on 'pipeline'"
             )
         if self.ema and self.lookahead:
             raise ValueError(

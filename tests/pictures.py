@@ -23,3 +23,13 @@ def saved(image, kind, **settings):
     file = io.BytesIO()
     image.save(file, kind, **settings)
     return file.getvalue()
+
+
+def write_classes(root, counts, size=(20, 14)):
+    """A folder of PNG files below each class name, each picture of a colour of its own."""
+    for number, (name, count) in enumerate(counts.items()):
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            colour = (60 * number % 256, i % 256, 255 - 60 * number % 256)
+            Image.new("RGB", size, colour).save(root / name / f"{i:03}.png")
+    return root

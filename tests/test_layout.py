@@ -87,7 +87,14 @@ def rooms():
 
 ROOMS = rooms()
 LIGHT = ["errors", "disk", "schema", "machine", "command", "recipe", "run"]
-LIGHT += ["network.spec", "network.budget", "augment.policy", "load.runtimes"]
+LIGHT += [
+    "data.catalog",
+    "data.options",
+    "network.spec",
+    "network.budget",
+    "augment.policy",
+    "load.runtimes",
+]
 
 
 @pytest.mark.parametrize("name", LIGHT)
@@ -113,8 +120,8 @@ MAY_USE = {
     "load": {"disk", "schema", "run"},
     "evaluate": {"load"},
     "report": {"disk", "network", "recipe", "run"},
-    "export": {"disk", "network", "recipe", "run", "load", "evaluate"},
-    "predict": {"machine", "run", "load"},
+    "export": {"disk", "network", "recipe", "run", "load", "evaluate", "data"},
+    "predict": {"machine", "run", "load", "data"},
 }
 
 

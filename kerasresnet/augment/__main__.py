@@ -9,24 +9,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from kerasresnet.augment.policy import parse_step
 from kerasresnet.command import parse
+from kerasresnet.data.options import DataOptions
 from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
 from kerasresnet.machine import quiet_tensorflow
 
 
 @dataclass(frozen=True)
-class SheetOptions:
+class SheetOptions(DataOptions):
     """A contact sheet of every operation at three strengths, and of whole policies."""
 
     out: Path
     """The picture to write, a .png file."""
-    data: Literal["cifar10", "digits"] = "cifar10"
-    """cifar10 is fetched at first use; digits needs no network."""
-    data_dir: Path | None = None
-    """Where TFDS keeps data sets (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)."""
     augment: tuple[str, ...] = ()
     """Steps of a policy of your own, shown in the last row."""
     seed: int = 0
@@ -43,6 +39,7 @@ def check_options(options: SheetOptions) -> None:
         raise UsageError(f"--out must lie in a folder that exists; received {options.out}")
     for step in options.augment:
         parse_step(step)
+    options.request()
 
 
 def write_sheet(options: SheetOptions) -> None:
@@ -50,10 +47,10 @@ def write_sheet(options: SheetOptions) -> None:
     import numpy as np
 
     from kerasresnet.augment.sheet import COLUMNS, POLICIES, draw_sheet
-    from kerasresnet.data import load_data
 
-    images = load_data(options.data, options.data_dir).x_test
-    chosen = np.random.default_rng(options.seed).choice(len(images), COLUMNS, replace=False)
+    images = options.request().load(options.data_dir).x_test
+    rng = np.random.default_rng(options.seed)
+    chosen = rng.choice(len(images), COLUMNS, replace=len(images) < COLUMNS)
     own = (options.augment,) if options.augment else ()
     sheet = draw_sheet(images[chosen], policies=(*POLICIES, *own), seed=options.seed)
     try:

@@ -3,7 +3,7 @@
 Importing this package imports neither TensorFlow nor Keras; its functions do when they are called.
 """
 
-from kerasresnet.data.catalog import DATASETS, load_data
+from kerasresnet.data.catalog import CATALOG, DATASETS, load_data
 from kerasresnet.data.images import ImageData
 from kerasresnet.data.pipeline import (
     eval_dataset,
@@ -11,11 +11,15 @@ from kerasresnet.data.pipeline import (
     train_dataset,
     train_val_split,
 )
+from kerasresnet.data.request import DataRequest, load_again
 
 __all__ = [
+    "CATALOG",
     "DATASETS",
+    "DataRequest",
     "ImageData",
     "eval_dataset",
+    "load_again",
     "load_data",
     "steps_per_epoch",
     "train_dataset",

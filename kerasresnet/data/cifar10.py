@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from kerasresnet.data.catalog import CIFAR10_CLASSES
 from kerasresnet.data.images import ImageData
 from kerasresnet.data.prepare import CIFAR10, VERSION, Facts, prepare_cifar10
-from kerasresnet.data.sources import CIFAR10_LABELS, SOURCES, Source
+from kerasresnet.data.sources import SOURCES, Source
 from kerasresnet.errors import KerasResNetError, UsageError
 
 
@@ -92,7 +93,7 @@ def read_prepared(folder: Path, facts: Facts = CIFAR10) -> ImageData:
         parts = tfds.as_numpy(builder.as_dataset(split=["train", "test"], batch_size=-1))
     except Exception as error:  # TFDS and TensorFlow raise a dozen types for a damaged folder
         raise _damaged(folder, str(error).splitlines()[0]) from error
-    if names != CIFAR10_LABELS:  # without its file, TFDS calls them 0 … 9
+    if names != CIFAR10_CLASSES:  # without its file, TFDS calls them 0 … 9
         raise _damaged(folder, "label.labels.txt does not name the classes of CIFAR-10")
     (x_train, y_train), (x_test, y_test) = (_in_original_order(part) for part in parts)
     if (len(x_train), len(x_test)) != (facts.train, facts.test):

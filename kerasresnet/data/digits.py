@@ -1,5 +1,7 @@
 """Handwritten digits in colour: a small data set that needs no network and no folder."""
 
+from pathlib import Path
+
 import numpy as np
 
 from kerasresnet.data.images import ImageData
@@ -9,11 +11,12 @@ _TEST_IMAGES = 360  # of 1,797
 _SEED = 0  # the data set is one fixed thing; no caller chooses this seed
 
 
-def load_digits() -> ImageData:
+def load_digits(data_dir: str | Path | None = None, *, verbose: bool = False) -> ImageData:
     """scikit-learn's 1,797 digits as 32×32×3 images, 1,437 to train and 360 to test.
 
     Each image has an ink and a paper colour of its own, and either may be the darker one, so that
-    neither a colour nor a brightness tells the class. The result is always the same.
+    neither a colour nor a brightness tells the class. The result is always the same. What other
+    data sets need to be told, folder and talk, makes no difference.
     """
     from sklearn import datasets
     from sklearn.model_selection import train_test_split

@@ -12,6 +12,9 @@ class ImageData:
     """Images uint8 [N, H, W, C] in 0…255 and labels int32 [N] in 0…classes-1, in two parts.
 
     `labels` names the classes in order, `source` says in one line where the images came from.
+    `x_val` and `y_val` are there where the data set has a part of its own for validation.
+    `own_statistics` says that a network normalises by the training images, and not by CIFAR-10's
+    constants; `fingerprint` changes with the list of pictures; `skipped` names those left out.
 
     Raises:
         UsageError: an array of another shape or type, or a label out of range.
@@ -24,12 +27,17 @@ class ImageData:
     y_test: np.ndarray
     labels: tuple[str, ...]
     source: str
+    x_val: np.ndarray | None = None
+    y_val: np.ndarray | None = None
+    own_statistics: bool = False
+    fingerprint: str | None = None
+    skipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for part, x, y in (
-            ("train", self.x_train, self.y_train),
-            ("test", self.x_test, self.y_test),
-        ):
+        parts = [("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)]
+        if self.x_val is not None:
+            parts.append(("val", self.x_val, self.y_val))
+        for part, x, y in parts:
             if y.dtype != np.int32:
                 raise UsageError(f"Labels of {self.name} ({part}) must be int32, not {y.dtype}.")
             check_labelled_images(x, y, self.num_classes, what=f"{self.name} ({part})")

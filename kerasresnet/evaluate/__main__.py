@@ -8,13 +8,14 @@ python -m kerasresnet.evaluate saved_models/quick --json
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from kerasresnet.command import parse, waiting_for
+from kerasresnet.data.options import DataOptions
 from kerasresnet.errors import UsageError, exit_on_error
 from kerasresnet.evaluate.measure import measure, measure_with_tta
 from kerasresnet.load.predictor import Predictor, load_predictor
@@ -25,15 +26,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EvaluateOptions:
+class EvaluateOptions(DataOptions):
     """Accuracy, loss, per-class accuracy and top confusions on the test set."""
 
     path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PATH")]
     """A run directory, a .keras file, or an export (saved_models/quick: its newest version)."""
-    data: Literal["cifar10", "digits"] | None = None
-    """The data set (default: what the model was trained on, as far as it says; else cifar10)."""
-    data_dir: Path | None = None
-    """Where TFDS keeps data sets (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)."""
+    data: Annotated[str | None, tyro.conf.arg(metavar="NAME|PATH|tfds:NAME")] = field(
+        default=None, kw_only=True
+    )
+    """A data set as kerasresnet.fit takes it (default: what the model was trained on, as far as it
+    says; else cifar10)."""
     tta: Literal["none", "flip"] = "none"
     """flip: measure the mean over every image and its mirror image beside the plain network."""
     trust: bool = False
@@ -46,11 +48,8 @@ class EvaluateOptions:
 
 def evaluate_path(options: EvaluateOptions) -> dict[str, Any]:
     """The metrics of what stands at `options.path`, with where they come from."""
-    from kerasresnet.data import load_data
-
     predictor = load_predictor(options.path, trust=options.trust)
-    name = options.data or predictor.data or "cifar10"
-    data: ImageData = load_data(name, options.data_dir, verbose=not options.json)
+    data = _data(options, predictor)
     check_classes(predictor, data, options.path)
     measured = measure_with_tta if options.tta == "flip" else measure
     metrics = measured(
@@ -61,6 +60,16 @@ def evaluate_path(options: EvaluateOptions) -> dict[str, Any]:
         batch_size=min(500, predictor.most or 500),
     )
     return {"path": str(options.path), "data": data.name, "source": data.source, **metrics}
+
+
+def _data(options: EvaluateOptions, predictor: Predictor) -> ImageData:
+    """The images asked for, else those that the model was trained on."""
+    from kerasresnet.data import load_again
+
+    where = {"data_dir": options.data_dir, "verbose": not options.json}
+    if options.data:
+        return options.request().for_input(predictor.input_shape).load(**where)
+    return load_again(predictor.data or "cifar10", predictor.data_settings, **where)
 
 
 def check_classes(predictor: Predictor, data: ImageData, path: Path) -> None:
@@ -94,7 +103,7 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     table.add_column("class")
     table.add_column("accuracy", justify="right")
     for name, accuracy in metrics["per_class"].items():
-        table.add_row(name, f"{accuracy:.2%}")
+        table.add_row(escape(name), f"{accuracy:.2%}")
     table.add_section()
     table.add_row(f"all {metrics['images']:,}", f"{metrics['accuracy']:.2%}")
     for name, averaged in metrics.get("tta", {}).items():
@@ -103,7 +112,7 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     console.print(table)
     console.print(f"loss {metrics['loss']:.4f}")
     confused = (f"{w['true']} as {w['predicted']} {w['count']}" for w in metrics["top_confusions"])
-    console.print("top confusions: " + ", ".join(confused))
+    console.print(escape("top confusions: " + ", ".join(confused)))
 
 
 def main() -> None:
@@ -111,6 +120,8 @@ def main() -> None:
         options = parse(EvaluateOptions, None, prog="python -m kerasresnet.evaluate")
         if not options.path.exists():
             raise UsageError(f"{options.path} does not exist")
+        if options.data:
+            options.request()  # a mistake shows before TensorFlow starts
         with waiting_for("TensorFlow to start"):
             quiet_tensorflow(options.verbose)
         metrics = evaluate_path(options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -12,6 +12,9 @@ from kerasresnet.command import parse, waiting_for
 from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
 from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.run import Run
+
+if TYPE_CHECKING:
+    from kerasresnet.data import ImageData
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,12 @@ def check_options(options: ExportOptions) -> None:
 
 def export(options: ExportOptions) -> Path:
     """Do what `options` say; returns what was written."""
-    from kerasresnet.data import load_data
     from kerasresnet.export import export_saved_model
 
     run = Run.open(options.run_dir)
     if options.format != "saved_model":
         return _other_format(run, options)
-    data = load_data(run.fact("data"), options.data_dir) if options.measure else None
+    data = _data(run, options) if options.measure else None
     return export_saved_model(
         run,
         options.export_dir,
@@ -98,8 +100,14 @@ def refuse_dead(run: Run) -> None:
         )
 
 
+def _data(run: Run, options: ExportOptions) -> ImageData:
+    """The images that the run was trained on."""
+    from kerasresnet.data import load_again
+
+    return load_again(run.fact("data"), run.facts.get("data_settings"), options.data_dir)
+
+
 def _other_format(run: Run, options: ExportOptions) -> Path:
-    from kerasresnet.data import load_data
     from kerasresnet.export.card import model_card
     from kerasresnet.export.fold import fold_batch_norm
     from kerasresnet.export.formats import export_format
@@ -108,7 +116,7 @@ def _other_format(run: Run, options: ExportOptions) -> Path:
 
     require(options.format)
     _, model, name, labels = resolve(run, options.name)
-    data = load_data(run.fact("data"), options.data_dir)
+    data = _data(run, options)
     return export_format(
         fold_batch_norm(model),
         options.format,

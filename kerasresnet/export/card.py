@@ -10,17 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kerasresnet.data.catalog import licence_of
 from kerasresnet.disk import write_json, write_text
 from kerasresnet.load.runtimes import CARD, CardFacts
 from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.run import Run, versions
-
-LICENCES = {
-    "cifar10": "CIFAR-10 (Krizhevsky, 2009, Learning Multiple Layers of Features from Tiny "
-    "Images): published without a licence, for research; its images are others' photographs.",
-    "digits": "scikit-learn's digits, from the UCI repository (Alpaydin and Kaynak, 1998): CC BY "
-    "4.0.",
-}
 
 
 def model_card(
@@ -51,7 +45,8 @@ def model_card(
         "recipe": recipe.model_dump(mode="json") | {"spec": recipe.spec.to_text()},
         "run": {name: facts.get(name) for name in ("seed", "device", "precision", "versions")},
         "data": facts.get("data"),
-        "data_licence": LICENCES.get(facts.get("data"), "see where the data came from"),
+        "data_settings": facts.get("data_settings"),
+        "data_licence": licence_of(facts.get("data")),
         "parameters": count_parameters(recipe.spec),
         "macs": count_macs(recipe.spec),
     }

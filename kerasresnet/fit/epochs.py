@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import keras
 
     from kerasresnet.augment.pipeline import Augmentation
+    from kerasresnet.data.statistics import Statistics
 
 Part = tuple[np.ndarray, np.ndarray]  # images uint8 [N, H, W, C], labels int [N]
 
@@ -30,14 +31,16 @@ def train_epochs(
     *,
     seed: int,
     until: int | None = None,
+    statistics: Statistics | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Train `run` on `train` from its last finished epoch to `until` (default: the recipe's last).
 
     Optimizer, step count and schedule are those of all `recipe.epochs`, wherever it stops: a run
-    stopped at 3 of 9 epochs and trained on equals one of 9 epochs in one go. Raises `UsageError`
-    where the network is over its limit or another process trains the run, `KerasResNetError` where
-    the loss becomes NaN or no state of the run can be read.
+    stopped at 3 of 9 epochs and trained on equals one of 9 epochs in one go. The network
+    normalises by `statistics` (default: CIFAR-10's). Raises `UsageError` where it is over its limit
+    or another process trains the run, `KerasResNetError` where the loss becomes NaN or no state of
+    the run can be read.
     """
     import keras
 
@@ -46,13 +49,15 @@ def train_epochs(
     from kerasresnet.network.whiten import set_whitening
 
     check_budget(recipe.spec, recipe.max_params)
-    kept = build_model(recipe.spec)
+    normalised = statistics._asdict() if statistics else {}
+    kept = build_model(recipe.spec, **normalised)
     keras.utils.set_random_seed(seed)
     with machine.training_precision(machine.resolve_precision(recipe.precision)):
         network = build_model(
             recipe.spec,
             norm_momentum=recipe.norm_momentum,
             any_size=recipe.resolution is not None,
+            **normalised,
         )
         if recipe.spec.whiten:
             set_whitening(network, train[0])
@@ -127,6 +132,7 @@ def compile_model(model: keras.Model, recipe: Recipe, images: int) -> None:
 def _fit_epochs(network, kept, run: Run, recipe: Recipe, train, val, seed, last, extra) -> None:
     """Train the epochs up to `last` that `run` does not have yet, writing each one down."""
     from kerasresnet.data import steps_per_epoch
+    from kerasresnet.data.statistics import balanced_weights
     from kerasresnet.fit.augmented_model import AugmentedModel
     from kerasresnet.fit.callbacks import (
         ParameterBudget,
@@ -153,6 +159,8 @@ def _fit_epochs(network, kept, run: Run, recipe: Recipe, train, val, seed, last,
     callbacks += [RunWriter(run, network, kept, keep=recipe.keep, averaged=averaged)]
     pflop = recipe.pflop_by_epoch(len(train[0]))
     callbacks += [TimeLeft(sum(pflop[first_epoch:last]), pflop[first_epoch] / steps)]
+    balanced = recipe.class_weights == "balanced"
+    weights = balanced_weights(train[1], recipe.spec.classes) if balanced else None
     for size, first, end in spans(recipe.sizes, first_epoch, last):
         augment = _augmentation(recipe, size)
         if on_device:
@@ -167,6 +175,7 @@ def _fit_epochs(network, kept, run: Run, recipe: Recipe, train, val, seed, last,
             epochs=end,
             validation_data=val_batches,
             validation_batch_size=VAL_BATCH,
+            class_weight=weights,
             shuffle=False,  # the data is shuffled already, by seed and epoch
             callbacks=[*callbacks, *extra],
             verbose=1 if sys.stdout.isatty() else 2,  # a bar for people, a line an epoch for logs

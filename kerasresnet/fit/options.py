@@ -9,30 +9,25 @@ import hashlib
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from kerasresnet.command import parse
+from kerasresnet.data.options import DataOptions
+from kerasresnet.data.request import DataRequest
 from kerasresnet.errors import UsageError
 from kerasresnet.recipe import Recipe
 
-# The recipe for each data set, where none is named.
-DEFAULT_RECIPES = {"cifar10": "quick", "digits": "digits"}
-
 
 @dataclass(frozen=True)
-class FitOptions:
+class FitOptions(DataOptions):
     """Train a residual network, evaluate it once on the test set, export it for serving."""
 
     training: tyro.conf.OmitArgPrefixes[Recipe]
     recipe: Annotated[str, tyro.conf.arg(metavar="NAME|FILE")] = "quick"
-    """Where the training options start from: a named recipe (quick, digits, table1-01 …
-    table1-12) or a TOML file."""
-    data: Literal["cifar10", "digits"] = "cifar10"
-    """cifar10 is fetched at first use; digits needs no network."""
-    data_dir: Path | None = None
-    """Where TFDS keeps data sets (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)."""
+    """Where the training options start from: a named recipe (quick, small, digits, table1-01 …
+    table1-12) or a TOML file (default: what suits the data)."""
     seed: int = 0
     """Seed of weights, split, order and augmentation."""
     run_dir: Path | None = None
@@ -52,20 +47,21 @@ class FitOptions:
 def parse_fit_options(arguments: list[str] | None = None) -> FitOptions:
     """Read the command line. Raises `UsageError`, or exits as tyro does for --help."""
     arguments = [_in_full(a) for a in (sys.argv[1:] if arguments is None else arguments)]
-    data = _value_of("--data", arguments) or "cifar10"
-    recipe = _value_of("--recipe", arguments) or DEFAULT_RECIPES.get(data, "quick")
+    request = DataRequest.parse(_value_of("--data", arguments) or "cifar10")
+    recipe = _value_of("--recipe", arguments) or request.default_recipe()
     default = FitOptions(training=Recipe.load(recipe), recipe=recipe)
     options = parse(FitOptions, arguments, default=default, prog="python -m kerasresnet.fit")
     if options.resume:
         _refuse_with_resume(arguments)
     if not 0 <= options.seed < 2**31:
         raise UsageError(f"a seed is a number from 0 to {2**31 - 1}, received {options.seed}")
+    options.request()  # refuses what makes no sense before anything else is done
     name = default.training.name
     if options.training.name != name:  # a name that was typed stays
         return options
     name = _name_of(name, options.training, default.training)
-    if options.data not in (name, "cifar10") and recipe in Recipe.names():
-        name = name if recipe == DEFAULT_RECIPES[options.data] else f"{name}-{options.data}"
+    if request.data not in (recipe, "cifar10") and recipe in Recipe.names():
+        name = f"{name}-{request.slug}"
     return replace(options, training=options.training.replace(name=_short(name)))
 
 

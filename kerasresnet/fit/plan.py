@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -15,6 +16,18 @@ if TYPE_CHECKING:
     from kerasresnet.fit.options import FitOptions
     from kerasresnet.recipe import Recipe
     from kerasresnet.run import Run
+
+
+def fitted(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> Recipe:
+    """`recipe` for images of `shape` in `classes`, which a spec follows in what it does not say.
+
+    What is not the default, such as classes7, stays: `check_fits` refuses what cannot be. Raises
+    `UsageError` where a network for such images cannot be built.
+    """
+    spec, fields = recipe.spec, type(recipe.spec).model_fields
+    found = {"input_shape": tuple(shape), "classes": classes}
+    changes = {n: v for n, v in found.items() if getattr(spec, n) == fields[n].default != v}
+    return recipe.replace(spec=spec.replace(**changes)) if changes else recipe
 
 
 def check_fits(recipe: Recipe, data: ImageData) -> int:
@@ -30,18 +43,33 @@ def check_fits(recipe: Recipe, data: ImageData) -> int:
             f"{data.name} has images of {shape} in {data.num_classes} classes, and {spec} is for "
             f"{theirs} in {spec.classes}; write {fitting}"
         )
+    if data.x_val is not None:
+        check_batch(recipe, data.name, len(data.x_train))
+        return 0
     held_out = round(recipe.val_fraction * len(data.x_train))
     if recipe.val_fraction and held_out < data.num_classes:
         raise UsageError(
             f"val_fraction {recipe.val_fraction:g} of {data.name} is {held_out} images, fewer than "
             f"its {data.num_classes} classes; raise --val-fraction, or train on all images with 0"
         )
-    if recipe.batch_size > (left := len(data.x_train) - held_out):
+    smallest = min(np.bincount(data.y_train, minlength=data.num_classes))
+    if held_out and smallest < 2:
+        name = data.labels[int(np.argmin(np.bincount(data.y_train, minlength=data.num_classes)))]
         raise UsageError(
-            f"{data.name} leaves {left:,} training images after validation, not one batch of "
+            f"{data.name} leaves {smallest} training images of {name!r}, and validation needs one "
+            "beside; add some, or train on all images with --val-fraction 0 --keep last"
+        )
+    check_batch(recipe, data.name, len(data.x_train) - held_out)
+    return held_out
+
+
+def check_batch(recipe: Recipe, name: str, left: int) -> None:
+    """Raises `UsageError` where the training images do not fill one batch."""
+    if recipe.batch_size > left:
+        raise UsageError(
+            f"{name} leaves {left:,} training images after validation, not one batch of "
             f"{recipe.batch_size:,}; lower --batch-size or --val-fraction"
         )
-    return held_out
 
 
 def print_plan(run: Run, recipe: Recipe, data: ImageData, options: FitOptions) -> None:
@@ -51,14 +79,16 @@ def print_plan(run: Run, recipe: Recipe, data: ImageData, options: FitOptions) -
     facts = run.facts
     held_out = check_fits(recipe, data)
     done = max((state.epoch for state in run.states()), default=0)
+    validated = held_out if data.x_val is None else len(data.x_val)
     rows = {
         "spec": str(recipe.spec),
         "parameters": f"{facts['parameters']:,} of {recipe.max_params:,} allowed "
         f"({facts['parameters'] / recipe.max_params:.1%})",
         "MACs": f"{facts['macs'] / 1e6:,.1f} M an image",
         "cost": f"{sum(recipe.pflop_by_epoch(len(data.x_train) - held_out)):.3g} PFLOP of training",
-        "data": f"{data.name}: {len(data.x_train) - held_out:,} to train on, {held_out:,} to "
+        "data": f"{data.name}: {len(data.x_train) - held_out:,} to train on, {validated:,} to "
         f"validate, {len(data.x_test):,} to test; {data.source}",
+        "classes": _classes(data),
         "recipe": f"{recipe.name}: {recipe.epochs} epochs of batches of {recipe.batch_size}"
         + (f", {done} of them done" if done else ""),
         "optimizer": f"{recipe.optimizer}, learning rate {recipe.learning_rate:g} "
@@ -77,3 +107,11 @@ def print_plan(run: Run, recipe: Recipe, data: ImageData, options: FitOptions) -
     for name, value in rows.items():
         table.add_row(name, escape(value))
     Console().print(table)
+
+
+def _classes(data: ImageData) -> str:
+    """How many, their names as far as a line holds them, and how many images the rarest has."""
+    counts = np.bincount(data.y_train, minlength=data.num_classes)
+    names = ", ".join(data.labels)
+    names = names if len(names) <= 100 else f"{names[:99]}…"
+    return f"{data.num_classes}, {counts.min():,} to {counts.max():,} images each: {names}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kerasresnet.disk import NoRoom
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.fit.options import FitOptions
-from kerasresnet.fit.plan import check_fits, print_plan
+from kerasresnet.fit.plan import check_fits, fitted, print_plan
 from kerasresnet.network.budget import check_budget, count_macs, count_parameters
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run, taken, versions
@@ -45,15 +45,20 @@ def _train_and_measure(run: Run, recipe: Recipe, data: ImageData, seed: int) -> 
     import keras
 
     from kerasresnet.data import train_val_split
+    from kerasresnet.data.statistics import channel_statistics
     from kerasresnet.fit.epochs import train_epochs
 
     check_budget(recipe.spec, recipe.max_params)
     held_out = check_fits(recipe, data)
-    train, val = train_val_split(data.x_train, data.y_train, held_out, seed)
+    if data.x_val is None:
+        train, val = train_val_split(data.x_train, data.y_train, held_out, seed)
+    else:
+        train, val = (data.x_train, data.y_train), (data.x_val, data.y_val)
+    statistics = channel_statistics(train[0]) if data.own_statistics else None
     boards = []
     if keras.backend.backend() == "tensorflow":
         boards = [keras.callbacks.TensorBoard(run.path / "tensorboard", write_graph=False)]
-    train_epochs(run, recipe, train, val, seed=seed, callbacks=boards)
+    train_epochs(run, recipe, train, val, seed=seed, statistics=statistics, callbacks=boards)
     run.write_results(
         {
             **run.facts,
@@ -94,19 +99,23 @@ def measure_kept_model(run: Run, data: ImageData) -> dict[str, Any]:
 
 def begin(options: FitOptions) -> tuple[Run, ImageData]:
     """Check everything that was asked for, load the data, make the run directory."""
-    from kerasresnet.data import load_data
     from kerasresnet.machine import describe_device, resolve_precision
 
-    recipe = options.training
-    check_budget(recipe.spec, recipe.max_params)
+    recipe, request = options.training, options.request()
+    if request.keeps_size:  # a mistake shows before anything is loaded
+        check_budget(recipe.spec, recipe.max_params)
     if options.run_dir and options.run_dir.exists():
         raise taken(options.run_dir)
-    data = load_data(options.data, options.data_dir)
+    request = request.for_input(recipe.spec.input_shape)
+    data = request.load(options.data_dir)
+    recipe = fitted(recipe, data.image_shape, data.num_classes)
+    check_budget(recipe.spec, recipe.max_params)
     check_fits(recipe, data)
     facts = {
         "name": recipe.name,
-        "data": data.name,
+        **request.to_facts(data),
         "source": data.source,
+        "skipped": list(data.skipped) or None,
         "seed": options.seed,
         "precision": resolve_precision(recipe.precision),
         "device": describe_device(),
@@ -130,7 +139,7 @@ def fit_command(options: FitOptions) -> None:
 
 def _go_on(run: Run, options: FitOptions, data: ImageData | None) -> None:
     """Do what `run` has not done yet of what `options` ask for; `data` is None at a resume."""
-    from kerasresnet.data import load_data
+    from kerasresnet.data import load_again
     from kerasresnet.evaluate.measure import why_dead
     from kerasresnet.machine import describe_device
 
@@ -143,7 +152,8 @@ def _go_on(run: Run, options: FitOptions, data: ImageData | None) -> None:
     recipe = run.recipe.replace(precision=run.fact("precision"))
     to_train = not (stages["trained"] and stages["measured"])
     if to_train:
-        data = data or load_data(run.fact("data"), options.data_dir)
+        if data is None:
+            data = load_again(run.fact("data"), run.facts.get("data_settings"), options.data_dir)
         if options.resume:
             run.update(status="running", error=None, versions=versions(), device=describe_device())
         print_plan(run, recipe, data, options)

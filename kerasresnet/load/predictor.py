@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class Predictor:
     """A trained network: call it with uint8 images [N, H, W, C] for logits [N, classes].
 
-    Exports give logarithms of probabilities, which are logits as well. `class_names` and `data`
-    (the data set that it was trained on) are None where nothing beside the network says them, and
-    `most` is the images of one call where they are limited.
+    Exports give logarithms of probabilities, which are logits as well. `class_names`, and `data`
+    with `data_settings` (the images that it was trained on), are None where nothing beside the
+    network says them, and `most` is the images of one call where they are limited.
     """
 
     logits: Callable[[np.ndarray], Any]
@@ -33,6 +33,7 @@ class Predictor:
     classes: int
     class_names: tuple[str, ...] | None = None
     data: str | None = None
+    data_settings: Mapping[str, Any] | None = None
     most: int | None = None
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -92,6 +93,7 @@ def _keras_predictor(path: Path, trust: bool) -> Predictor:
         model.output_shape[-1],
         tuple(facts["labels"]) if facts.get("labels") else None,
         facts.get("data"),
+        facts.get("data_settings"),
     )
 
 
@@ -109,14 +111,13 @@ def _saved_model_predictor(path: Path, trust: bool) -> Predictor:
 
     # The function must hold what was loaded, or its variables are gone.
     log_probabilities.loaded = loaded
-    (data, most), labels = _said(path), path / "assets" / LABELS
+    labels = path / "assets" / LABELS
     return Predictor(
         log_probabilities,
         tuple(shape[1:]),
         serve.structured_outputs["probabilities"].shape[-1],
         tuple(labels.read_text("utf-8").splitlines()) if labels.is_file() else None,
-        data,
-        most,
+        **_said(path),
     )
 
 
@@ -127,15 +128,19 @@ def _format_predictor(path: Path) -> Predictor:
         found.input_shape,
         len(found.labels),
         found.labels,
-        _said(path)[0],
+        **_said(path),
     )
 
 
-def _said(version: Path) -> tuple[str | None, int | None]:
-    """(data set, most images of a request) of an export, None where its card does not say them."""
+def _said(version: Path) -> dict[str, Any]:
+    """What an export's card says of its images, and the most of one request; None where nothing."""
     card = read_card(version)
     most = card.get("export", {}).get("max_batch")
-    return card.get("data"), most if isinstance(most, int) and most > 0 else None
+    return {
+        "data": card.get("data"),
+        "data_settings": card.get("data_settings"),
+        "most": most if isinstance(most, int) and most > 0 else None,
+    }
 
 
 def _logarithm(probabilities: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from pydantic import ConfigDict
 
 from kerasresnet.disk import read_json
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
-from kerasresnet.run.record import checked
+from kerasresnet.run.record import DataSettings, checked
 from kerasresnet.schema import Schema
 
 
@@ -72,7 +72,7 @@ def read_card(version: Path) -> dict[str, Any]:
     """
     for path in (version / "assets.extra" / CARD, version / CARD):
         if path.is_file():
-            return checked(CardFacts, read_json(path), path).model_dump()
+            return checked(CardFacts, read_json(path), path).model_dump(mode="json")
     return {}
 
 
@@ -86,6 +86,7 @@ class CardFacts(Schema):
     name: str | None = None
     network: str | None = None
     data: str | None = None
+    data_settings: DataSettings | None = None
 
 
 def require(format: str) -> None:

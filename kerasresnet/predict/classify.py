@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from kerasresnet.data.pixels import ImageError, can_go_as_bytes, to_pixels
 from kerasresnet.errors import KerasResNetError, UsageError
-from kerasresnet.predict.images import ImageError, Source, can_go_as_bytes, to_pixels
+from kerasresnet.predict.images import Source
 from kerasresnet.predict.target import Refused, Target
 
 Row = tuple[np.ndarray, str | None]  # probabilities [classes], label of the most probable

@@ -1,32 +1,19 @@
-"""Which images were asked for, their bytes, and their pixels as a model takes them."""
+"""Which images were asked for, and their bytes."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import sys
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-
-from kerasresnet.errors import UsageError, first_line
+from kerasresnet.data.pixels import SUFFIXES, ImageError, shown
+from kerasresnet.errors import UsageError
 
 STDIN = "-"
-SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-
-# No others: some of Pillow's formats start other programs.
-_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 _LARGEST_FILE = 256 << 20  # bytes
-MOST_PIXELS = 2**26  # 8192 x 8192: 200 MB decoded, and as much again while it is scaled
-
-
-class ImageError(Exception):
-    """This image cannot be classified; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -113,59 +100,3 @@ def _visible(path: Path, closed: list[OSError]) -> Iterator[tuple[str, list[str]
 
 def _stdin() -> contextlib.nullcontext:
     return contextlib.nullcontext(sys.stdin.buffer)
-
-
-def shown(name: str) -> str:
-    """A file's name as it can be printed anywhere: odd bytes and control characters replaced."""
-    text = os.fsencode(name).decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def can_go_as_bytes(contents: bytes) -> bool:
-    """Whether this is a PNG or JPEG that shows the same to a model as to a person.
-
-    A model does not read a camera's note that the image is to be turned. Raises `ImageError` for
-    what is no image; only the header is read.
-    """
-    with _opened(contents) as image:
-        if image.format == "PNG":  # Pillow finds such a note in one only by decoding it
-            return True
-        is_jpeg = image.format in ("JPEG", "MPO")  # MPO: some cameras' JPEG with a preview in it
-        return is_jpeg and image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-
-
-def to_pixels(contents: bytes, shape: tuple[int, int, int]) -> np.ndarray:
-    """The image as uint8 [H, W, C], scaled to `shape` (bilinear, antialiased), upright.
-
-    Proportions give way to `shape`, transparency is dropped. Raises `ImageError`.
-    """
-    height, width, channels = shape
-    with _opened(contents) as image:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):  # 16 bits: Pillow would cut off at 255 instead of scaling
-            image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-        image = image.convert("L" if channels == 1 else "RGB")
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-        return np.asarray(image).reshape(shape)
-
-
-@contextlib.contextmanager
-def _opened(contents: bytes) -> Iterator[Image.Image]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(contents), formats=_FORMATS) as image:
-                # Only the header is read so far; a small file can unpack to gigabytes.
-                if image.width * image.height > MOST_PIXELS:
-                    raise ImageError(
-                        f"is of {image.width} x {image.height} pixels, more than {MOST_PIXELS:,}; "
-                        "scale it down"
-                    )
-                yield image
-    except ImageError:
-        raise
-    except UnidentifiedImageError:
-        kinds = ", ".join(_FORMATS)
-        raise ImageError(f"is no image of a known kind ({kinds})") from None
-    except Exception as error:  # whatever a damaged file makes Pillow raise
-        raise ImageError(first_line(error)) from None

@@ -20,6 +20,7 @@ def draw_confusion(
     Colours are those of the mistakes alone, up to the most common one: the diagonal, which holds
     nearly everything, is left out of the scale and stands in grey.
     """
+    labels = [label.replace("$", r"\$") for label in labels]  # else the start of a formula
     counts = np.asarray(matrix)
     of_class = np.maximum(1, counts.sum(axis=1, keepdims=True))
     right = np.eye(len(labels), dtype=bool)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_serializer, model_validator
 
 from kerasresnet.disk import read_json
 from kerasresnet.errors import KerasResNetError, UsageError
@@ -24,13 +24,31 @@ class _Record(Schema):
     model_config = ConfigDict(allow_inf_nan=True)
 
 
+class DataSettings(Schema):
+    """How a data set's images were made to fit, where that is not the default."""
+
+    size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    channels: Literal[1, 3] | None = None
+    on_bad_image: Literal["refuse", "skip"] | None = None
+    split_seed: Count | None = None
+    fingerprint: str | None = None
+    """Of the list of pictures, in a run or an export."""
+
+    @model_serializer(mode="wrap")
+    def _what_is_said(self, everything: Callable[[DataSettings], dict[str, Any]]) -> dict[str, Any]:
+        return {name: value for name, value in everything(self).items() if value is not None}
+
+
 class RunFacts(_Record):
     """run.json: what was asked for, and how far it got."""
 
     status: Literal["running", "finished", "failed", "interrupted"]
     name: Name | None = None
     data: str | None = None
+    data_settings: DataSettings | None = None
     source: str | None = None
+    skipped: tuple[str, ...] | None = None
+    """Pictures that could not be read, and were left out."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     precision: str | None = None
     device: str | None = None

@@ -23,6 +23,7 @@ from PIL import Image
 from rich.progress import Progress
 
 from kerasresnet.data import cifar10, prepare, sources, staging
+from kerasresnet.data.catalog import CIFAR10_CLASSES
 from kerasresnet.data.download import (
     Archive,
     SourceError,
@@ -47,7 +48,7 @@ def images():
         y_train=rng.integers(0, 10, TRAIN, np.int32),
         x_test=rng.integers(0, 256, (TEST, 32, 32, 3), np.uint8),
         y_test=rng.integers(0, 10, TEST, np.int32),
-        labels=sources.CIFAR10_LABELS,
+        labels=CIFAR10_CLASSES,
         source="random numbers",
     )
 
@@ -526,4 +527,4 @@ def test_prepared_cifar10_is_the_real_one():
     assert np.bincount(data.y_train).tolist() == [5000] * 10
     assert np.bincount(data.y_test).tolist() == [1000] * 10
     assert data.y_train[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
-    assert data.labels == sources.CIFAR10_LABELS
+    assert data.labels == CIFAR10_CLASSES

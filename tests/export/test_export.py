@@ -94,7 +94,7 @@ def test_an_export_is_not_measured_on_data_with_other_classes(exported, monkeypa
     from kerasresnet.evaluate.__main__ import EvaluateOptions, evaluate_path
 
     other = dataclasses.replace(digits, name="other", labels=tuple("abcdefghij"))
-    monkeypatch.setattr(kerasresnet.data, "load_data", lambda *args, **settings: other)
+    monkeypatch.setattr(kerasresnet.data, "load_again", lambda *args, **settings: other)
     with pytest.raises(UsageError, match="which other does not have; choose another --data"):
         evaluate_path(EvaluateOptions(exported))
 

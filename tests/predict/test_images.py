@@ -9,8 +9,9 @@ import pytest
 from pictures import noise, photo, saved
 from PIL import Image
 
+from kerasresnet.data.pixels import ImageError, can_go_as_bytes, to_pixels
 from kerasresnet.errors import UsageError
-from kerasresnet.predict.images import ImageError, can_go_as_bytes, find_images, to_pixels
+from kerasresnet.predict.images import find_images
 from kerasresnet.predict.target import open_target
 
 

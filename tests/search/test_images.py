@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pictures import write_classes
 
-from kerasresnet.data import ImageData
+from kerasresnet.data import DataRequest, ImageData
 from kerasresnet.errors import UsageError
 from kerasresnet.network.spec import ResNetSpec
 from kerasresnet.recipe import Recipe
 from tuning.search import images as images_module
 from tuning.search.images import PARTS, search_images
+from tuning.search.options import parse_search_options
 from tuning.search.project import Project, Settings
 from tuning.search.space.choices import narrow
 from tuning.search.space.space import Space
+from tuning.search.view.leaderboard import fit_line
 
 SETTINGS = Settings(data="digits", base="digits", val_images=144, train_images=512)
 SPEC = ResNetSpec.from_text("BB1x4-classes4-in2x2x3")
@@ -90,7 +93,7 @@ def test_the_second_call_maps_the_same_arrays_and_loads_no_data(make_project, mo
     def never(*_):
         raise AssertionError("the data set was loaded again")
 
-    monkeypatch.setattr(images_module, "load_data", never)
+    monkeypatch.setattr(images_module.DataRequest, "load", never)
     again = search_images(project)
     for a, b in zip(arrays(first), arrays(again), strict=True):
         assert isinstance(b, np.memmap) and not b.flags.writeable
@@ -172,6 +175,28 @@ def test_images_that_the_base_recipe_cannot_take_are_refused(tmp_path):
         project = Project.create(tmp_path / spec, SETTINGS, space)
         with pytest.raises(UsageError, match="choose one whose spec says in32x32x3-classes10"):
             search_images(project)
+
+
+def test_your_own_pictures_are_what_trials_share(tmp_path):
+    folder = write_classes(tmp_path / "pictures", {"a": 30, "b": 20})
+    flags = f"--data {folder} --image-size 16 --val-images 8 --search-dir {tmp_path / 'search'}"
+    path, settings, space = parse_search_options(flags.split()).resolve()
+    assert (settings.data, settings.base) == (str(folder), "small")
+    assert space.base.spec.to_text().endswith("-classes2-in16x16x3")
+    project = Project.create(path, settings, space)
+    found = search_images(project)
+    assert (len(found.train[1]), len(found.val[1]), found.labels) == (32, 8, ("a", "b"))
+    assert found.train[0].shape[1:] == (16, 16, 3)
+    np.testing.assert_allclose(
+        found.statistics.mean, (found.train[0] / 255).mean(axis=(0, 1, 2)), atol=1e-6
+    )
+    assert search_images(project).statistics == found.statistics
+    line = f"python -m kerasresnet.fit --recipe best.toml --data {folder} --image-size 16"
+    assert (
+        fit_line(DataRequest.from_facts(settings.data, settings.data_settings), "best.toml") == line
+    )
+    assert parse_search_options(["--data", str(folder)]).resolve()[1].val_images == 4
+    assert parse_search_options(["--data", str(folder)]).resolve()[0].name == "pictures-5000000"
 
 
 @given(

@@ -4,7 +4,7 @@ import pytest
 
 from kerasresnet.data import DATASETS
 from kerasresnet.errors import UsageError
-from tuning.search.options import VAL_IMAGES, SearchOptions, parse_search_options, read_space
+from tuning.search.options import SearchOptions, parse_search_options, read_space
 
 
 @pytest.fixture
@@ -43,6 +43,7 @@ def test_every_flag_reaches_the_settings_and_limits_the_space():
     assert settings.model_dump() == {
         "tuner": "random",
         "data": "digits",
+        "data_settings": None,
         "base": "quick",
         "max_params": 7_000,
         "max_epochs": 4,
@@ -62,9 +63,11 @@ def test_a_search_dir_is_taken_as_typed(tmp_path):
     assert resolved("--search-dir", str(tmp_path))[0] == tmp_path
 
 
-def test_every_data_set_has_validation_images_by_default():
-    assert VAL_IMAGES.keys() == set(DATASETS)
-    assert resolved("--data", "digits")[1].val_images == 144
+def test_a_tenth_of_the_training_images_of_every_data_set_validates_by_default():
+    wanted = {"cifar10": 5_000, "digits": 144, "mnist": 6_000, "eurosat": 2_160}
+    found = {name: resolved("--data", name)[1].val_images for name in DATASETS}
+    assert found.items() >= wanted.items()
+    assert resolved("--data", "cifar100")[2].base.spec.classes == 100
 
 
 def test_toml_narrows_by_dimension_family_member_and_table(toml):

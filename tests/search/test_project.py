@@ -22,6 +22,7 @@ SETTINGS = Settings(data="digits", base="digits", val_images=144, train_images=5
 OTHER = {
     "tuner": "random",
     "data": "cifar10",
+    "data_settings": {"size": [48, 48]},
     "base": "quick",
     "max_params": 7,
     "max_epochs": 7,

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pictures import write_classes
 
+from kerasresnet.data import DataRequest
 from kerasresnet.disk import read_json
 from kerasresnet.errors import UsageError
 from kerasresnet.run import Run
@@ -126,8 +128,23 @@ def test_one_mistake_is_one_line_and_says_what_would_help(here):
 def test_what_the_data_refuses_for_the_base_is_told_once(tiny_study):
     base = tiny_study("pool=2", "ema=0.9", epochs=2).settings
     shifted = tuple(type(s)(s.factor, s.value, s.recipe.replace(batch_size=4000)) for s in base)
-    _, mistakes = look(shifted, "digits", None, True)
+    _, mistakes = look(shifted, DataRequest("digits"), None, True)
     assert len(mistakes) == 1 and mistakes[0].startswith("base: digits leaves")
+
+
+def test_a_study_of_your_own_pictures_has_their_classes_and_tells_its_runs(here, monkeypatch):
+    folder = write_classes(here / "pictures", {"a": 30, "b": 20})
+    options = StudyOptions(vary=("ema=0.9",), data=str(folder), image_size=16, on_bad_image="skip")
+    study, mistakes = options.resolve()
+    assert not mistakes and study.path == Path("studies/pictures-small-ema")
+    assert study.settings[1].recipe.spec.to_text().endswith("-classes2-in16x16x3")
+    with study.begun():
+        assert Study.open(study.path) == study
+    facts, refused = look(
+        study.settings, DataRequest.from_facts(study.data, study.data_settings), None, False
+    )
+    assert not refused and facts["labels"] == ["a", "b"]
+    assert facts["data_settings"]["size"] == [16, 16] and facts["data_settings"]["fingerprint"]
 
 
 # The directory

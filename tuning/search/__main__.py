@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import random
-import shlex
 import statistics
 import sys
 from pathlib import Path
@@ -22,6 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kerasresnet.data import DataRequest
 from kerasresnet.disk import write_text
 from kerasresnet.errors import UsageError, exit_on_error
 from kerasresnet.network.budget import count_parameters
@@ -34,7 +34,7 @@ from tuning.search.oracle.brackets import plan_brackets, plan_of
 from tuning.search.project import Project, Settings
 from tuning.search.space.space import Space
 from tuning.search.space.start import first_choice
-from tuning.search.view.leaderboard import write_report
+from tuning.search.view.leaderboard import fit_line, write_report
 from tuning.search.view.live import watch
 from tuning.search.view.trials import best_trial, read_trials
 
@@ -87,22 +87,16 @@ def _finish(project: Project, options: SearchOptions) -> int:
         return 1
     folder = options.report_to or project.path / "report"
     write_report(project.path, folder)
-    train = ["python", "-m", "kerasresnet.fit", "--recipe", str(folder / "best.toml")]
-    train += data_flags(options)
+    settings = project.settings
+    request = DataRequest.from_facts(settings.data, settings.data_settings)
     print(
         f"best: {best.spec} with {best.parameters:,} parameters, validation accuracy "
         f"{best.score:.2%} after {best.epochs} epochs; report in {folder}; train it with\n"
-        f"  {shlex.join(train)}"
+        f"  {fit_line(request, folder / 'best.toml', options.data_dir)}"
     )
     if options.train_best:
         train_winner(project, options, folder)
     return 0
-
-
-def data_flags(options: SearchOptions) -> list[str]:
-    """What a command needs to train on the images that this search trained on."""
-    flags = [] if options.data == "cifar10" else ["--data", options.data]
-    return flags + (["--data-dir", str(options.data_dir)] if options.data_dir else [])
 
 
 def train_winner(project: Project, options: SearchOptions, folder: Path) -> None:
@@ -126,6 +120,9 @@ def train_winner(project: Project, options: SearchOptions, folder: Path) -> None
             training=recipe,
             recipe=str(folder / "full.toml"),
             data=options.data,
+            image_size=options.image_size,
+            on_bad_image=options.on_bad_image,
+            split_seed=options.split_seed,
             data_dir=options.data_dir,
             seed=options.seed,
         )

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kerasresnet.data import ImageData, load_data, train_val_split
+from kerasresnet.data import DataRequest, ImageData, train_val_split
+from kerasresnet.data.statistics import Statistics, channel_statistics
 from kerasresnet.disk import publish, read_json, staged, write_json
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.network.spec import ResNetSpec
@@ -22,6 +23,7 @@ class SearchImages(NamedTuple):
     train: tuple[np.ndarray, np.ndarray]
     val: tuple[np.ndarray, np.ndarray]
     labels: tuple[str, ...]
+    statistics: Statistics | None = None  # what networks normalise by, unless CIFAR-10's
 
 
 def search_images(project: Project, data_dir: Path | None = None) -> SearchImages:
@@ -33,18 +35,23 @@ def search_images(project: Project, data_dir: Path | None = None) -> SearchImage
     folder = project.path / "images"
     if not folder.is_dir():
         base = project.space.base
-        data = load_data(project.settings.data, data_dir)
-        _store(_split(data, project.settings, base.batch_size, base.spec), data.labels, folder)
+        settings = project.settings
+        data = DataRequest.from_facts(settings.data, settings.data_settings).load(data_dir)
+        arrays = _split(data, settings, base.batch_size, base.spec)
+        statistics = channel_statistics(arrays[0]) if data.own_statistics else None
+        _store(arrays, data.labels, statistics, folder)
     try:
         arrays = [np.load(folder / f"{part}.npy", mmap_mode="r") for part in PARTS]
         labels = tuple(read_json(folder / "labels.json"))
+        found = folder / "statistics.json"
+        statistics = Statistics(**read_json(found)) if found.is_file() else None
     except (KerasResNetError, OSError, ValueError, TypeError, EOFError) as error:
         raise KerasResNetError(
             f"the images in {folder} are damaged ({first_line(error)}); delete that folder, and "
             "the same command makes them again"
         ) from None
     x_train, y_train, x_val, y_val = arrays
-    return SearchImages((x_train, y_train), (x_val, y_val), labels)
+    return SearchImages((x_train, y_train), (x_val, y_val), labels, statistics)
 
 
 def _split(
@@ -77,10 +84,17 @@ def _split(
     return *train, *val
 
 
-def _store(arrays: tuple[np.ndarray, ...], labels: tuple[str, ...], folder: Path) -> None:
+def _store(
+    arrays: tuple[np.ndarray, ...],
+    labels: tuple[str, ...],
+    statistics: Statistics | None,
+    folder: Path,
+) -> None:
     """Write the arrays aside, then rename: several workers may come first at once."""
     with staged(folder.parent, "aside-images-") as aside:
         for name, array in zip(PARTS, arrays, strict=True):
             np.save(aside / f"{name}.npy", array)
         write_json(aside / "labels.json", list(labels))
+        if statistics:
+            write_json(aside / "statistics.json", statistics._asdict())
         publish(aside, folder)

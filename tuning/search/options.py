@@ -11,31 +11,27 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from kerasresnet.command import parse
+from kerasresnet.data.options import DataOptions
 from kerasresnet.errors import UsageError
-from kerasresnet.fit.options import DEFAULT_RECIPES
+from kerasresnet.fit.plan import fitted
 from kerasresnet.recipe import Recipe
 from tuning.search.project import Settings
 from tuning.search.space.choices import family, narrow
 from tuning.search.space.space import Space
 
-VAL_IMAGES = {"cifar10": 5_000, "digits": 144}  # a tenth of the training images
 SEARCHED = "searched"  # --train-best without a recipe: the winner's own
 
 
 @dataclass(frozen=True)
-class SearchOptions:
+class SearchOptions(DataOptions):
     """Search networks and recipes under a hard parameter limit; the same command again goes on."""
 
     search_dir: Path | None = None
     """Where the search is kept (default: searches/<data>-<max-params>)."""
     tuner: Literal["hyperband", "random", "bayesian"] = "hyperband"
     """How choices are made and trials are stopped early."""
-    data: Literal["cifar10", "digits"] = "cifar10"
-    """cifar10 is fetched at first use; digits needs no network."""
-    data_dir: Path | None = None
-    """Where TFDS keeps data sets (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)."""
     recipe: Annotated[str | None, tyro.conf.arg(metavar="NAME|FILE")] = None
-    """The base: everything that is not searched (default: quick; digits for --data digits)."""
+    """The base: everything that is not searched (default: what suits the data, such as quick)."""
     max_params: int | None = None
     """The most trainable parameters of a network (default: the recipe's, 5,000,000)."""
     max_macs: int | None = None
@@ -61,8 +57,8 @@ class SearchOptions:
     train_images: int | None = None
     """Train trials on so many images only (default: all that validation leaves)."""
     val_images: int | None = None
-    """Training images that trials are scored on, the same for all (default: 5,000; 144 for --data
-    digits); the test set is not touched."""
+    """Training images that trials are scored on, the same for all (default: a tenth); the test set
+    is not touched."""
     seed: int = 0
     """Seed of the choices, the split, and of every trial's own seed."""
     workers: int = 1
@@ -83,19 +79,29 @@ class SearchOptions:
 
     def resolve(self) -> tuple[Path, Settings, Space]:
         """The directory, settings and space. Raises `UsageError` for what makes no sense."""
-        base = Recipe.load(self.recipe or DEFAULT_RECIPES[self.data])
+        request = self.request()
+        base = Recipe.load(self.recipe or request.default_recipe())
+        request = request.for_input(base.spec.input_shape)
+        classes, channels, images = request.peek(self.data_dir)
+        if images is None and self.val_images is None:
+            raise UsageError(
+                f"{request.data} is not here yet, and nothing says how many images it has: give "
+                "--val-images, the training images that trials are scored on"
+            )
+        base = fitted(base, (*request.shown_size, channels), classes)
         limit = base.max_params if self.max_params is None else self.max_params
         own = {
             "base": base.name,
             "max_params": limit,
-            "val_images": VAL_IMAGES[self.data] if self.val_images is None else self.val_images,
+            "val_images": round(images / 10) if self.val_images is None else self.val_images,
+            **request.to_facts(),
         }
         typed = {name: getattr(self, name) for name in Settings.model_fields if name not in own}
         settings = Settings(**own, **typed)
         # A trial keeps its last weights: its score is that of the epoch it stops at.
         base = base.replace(max_params=limit, epochs=self.max_epochs, keep="last")
         space = Space(base, narrow(self._changes(), base), self.max_macs)
-        return self.search_dir or Path("searches") / f"{self.data}-{limit}", settings, space
+        return self.search_dir or Path("searches") / f"{request.slug}-{limit}", settings, space
 
     def _changes(self) -> dict[str, Any]:
         """What --space and --set say; a flag wins over the file, also over members of a family."""

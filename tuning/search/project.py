@@ -27,6 +27,7 @@ from kerasresnet.disk import ASIDE, locked, read_json, write_json
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.network.budget import DEFAULT_LIMIT
 from kerasresnet.recipe import Recipe
+from kerasresnet.run.record import DataSettings
 from kerasresnet.schema import Schema
 from tuning.search.space.choices import narrow
 from tuning.search.space.space import Space
@@ -42,6 +43,7 @@ class Settings(Schema):
 
     tuner: Literal["hyperband", "random", "bayesian"] = "hyperband"
     data: str = "cifar10"
+    data_settings: DataSettings | None = None
     base: str = "quick"
     max_params: Positive = DEFAULT_LIMIT
     max_epochs: Positive = 9
@@ -104,7 +106,7 @@ class Project:
         """
         found = cls(path)
         wanted = {
-            "settings": settings.model_dump(),
+            "settings": settings.model_dump(mode="json"),
             "recipe": space.base.to_toml(),
             "space": space.to_json(),
         }
@@ -155,7 +157,8 @@ class Project:
     def _written(self) -> dict[str, Any]:
         written = read_json(self.path / "search.json")
         with self._blaming("search.json"):
-            if missing := Settings.model_fields.keys() - dict(written["settings"]).keys():
+            needed = {n for n, field in Settings.model_fields.items() if field.default is not None}
+            if missing := needed - dict(written["settings"]).keys():
                 raise ValueError(f"its settings lack {', '.join(sorted(missing))}")
             _SearchFile(**written)
             tomllib.loads(written["recipe"])

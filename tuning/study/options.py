@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from kerasresnet.command import parse
+from kerasresnet.data.options import DataOptions
 from kerasresnet.errors import UsageError
-from kerasresnet.fit.options import DEFAULT_RECIPES
+from kerasresnet.fit.plan import fitted
 from kerasresnet.recipe import Recipe
 from tuning.study.factors import FACTORS, TUNED_IN, read_settings
 from tuning.study.runs import Study
@@ -34,9 +35,9 @@ report's rows 2 to 4 are: --base table1-01 --epochs 200 --vary optimizer=adagrad
 
 
 @dataclass(frozen=True)
-class StudyOptions:
+class StudyOptions(DataOptions):
     base: Annotated[str | None, tyro.conf.arg(metavar="NAME|FILE")] = None
-    """The recipe that is varied (default: quick; digits for --data digits)."""
+    """The recipe that is varied (default: what suits the data, such as quick)."""
     vary: Annotated[
         tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="FACTOR=VALUES")
     ] = ()
@@ -50,10 +51,6 @@ class StudyOptions:
     equal size; without it, a value costs what it costs."""
     max_params: int | None = None
     """The most trainable parameters of a network (default: the base's, 5,000,000)."""
-    data: Literal["cifar10", "digits"] = "cifar10"
-    """cifar10 is fetched at first use; digits needs no network."""
-    data_dir: Path | None = None
-    """Where TFDS keeps data sets (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)."""
     dir: Path | None = None
     """Where the study is kept (default: studies/<data>-<base>-<factors>)."""
     plain: bool = False
@@ -70,13 +67,17 @@ class StudyOptions:
             raise UsageError("a study varies something: add --vary optimizer=sgd,adam, say")
         if self.seeds < 1:
             raise UsageError(f"--seeds is 1 or more, received {self.seeds}")
-        base = Recipe.load(self.base or DEFAULT_RECIPES[self.data])
+        request = self.request()
+        base = Recipe.load(self.base or request.default_recipe())
+        request = request.for_input(base.spec.input_shape)
+        classes, channels, _ = request.peek(self.data_dir)
+        base = fitted(base, (*request.shown_size, channels), classes)
         changes = {"epochs": self.epochs, "max_params": self.max_params}
         changed = base.replace(**{k: v for k, v in changes.items() if v is not None})
         settings, mistakes = read_settings(changed, self.vary, widen=self.widen)
         factors = dict.fromkeys(s.factor for s in settings if s.factor)
-        default = Path("studies") / "-".join([self.data, base.name, *factors])
-        study = Study(self.dir or default, base.name, self.data, self.seeds, tuple(settings))
+        path = self.dir or Path("studies") / "-".join([request.slug, base.name, *factors])
+        study = Study(path, base.name, self.seeds, tuple(settings), **request.to_facts())
         return study, mistakes
 
 

@@ -18,6 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from kerasresnet.data import DataRequest
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.run import Run, versions
@@ -39,7 +40,8 @@ def examine(
     ended_by_ctrl_c = signal.signal, (signal.SIGINT, signal.SIG_DFL)
     try:
         with ProcessPoolExecutor(1, spawn, *ended_by_ctrl_c) as pool:
-            return pool.submit(look, study.settings, study.data, data_dir, fit_only).result()
+            request = DataRequest.from_facts(study.data, study.data_settings)
+            return pool.submit(look, study.settings, request, data_dir, fit_only).result()
     except BrokenProcessPool:
         raise KerasResNetError(
             f"the process that loaded {study.data} died; is there memory left?"
@@ -47,16 +49,15 @@ def examine(
 
 
 def look(
-    settings: tuple[Setting, ...], name: str, data_dir: Path | None, fit_only: bool
+    settings: tuple[Setting, ...], request: DataRequest, data_dir: Path | None, fit_only: bool
 ) -> tuple[dict[str, Any], list[str]]:
     """`examine`, in the process that does it."""
-    from kerasresnet.data import load_data
     from kerasresnet.fit.plan import check_fits
     from kerasresnet.machine import quiet_tensorflow
 
-    if name != "digits":  # they need no TensorFlow
+    if request.data != "digits":  # they need no TensorFlow
         quiet_tensorflow()
-    data, mistakes = load_data(name, data_dir), {}
+    data, mistakes = request.load(data_dir), {}
     for setting in settings:
         try:
             check_fits(setting.recipe, data)
@@ -69,7 +70,7 @@ def look(
 
     precisions = {setting.recipe.precision for setting in settings}
     return {
-        "data": data.name,
+        **request.to_facts(data),
         "source": data.source,
         "labels": list(data.labels),
         "device": describe_device(),

@@ -21,6 +21,7 @@ from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.network.budget import count_macs
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run
+from kerasresnet.run.record import DataSettings
 from kerasresnet.schema import Schema
 from tuning.study.factors import Setting
 
@@ -38,6 +39,7 @@ class _StudyFile(Schema):
 
     base: str
     data: str
+    data_settings: DataSettings | None = None
     seeds: Annotated[int, Field(ge=1)]
     settings: tuple[_SettingPart, ...]
 
@@ -48,9 +50,10 @@ class Study:
 
     path: Path
     base: str
-    data: str
     seeds: int
     settings: tuple[Setting, ...]
+    data: str = "cifar10"
+    data_settings: dict[str, Any] | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> Study:
@@ -66,7 +69,8 @@ class Study:
             raise KerasResNetError(
                 f"{path / 'study.json'} is damaged ({error}); begin again with another --dir"
             ) from None
-        return cls(path, written.base, written.data, written.seeds, tuple(found))
+        data = written.model_dump(mode="json", exclude_none=True, include={"data", "data_settings"})
+        return cls(path, written.base, written.seeds, tuple(found), **data)
 
     @contextlib.contextmanager
     def begun(self) -> Iterator[None]:
@@ -97,7 +101,13 @@ class Study:
                 _SettingPart(factor=s.factor, value=s.value, recipe=_written(s.recipe))
                 for s in self.settings
             )
-            file = _StudyFile(base=self.base, data=self.data, seeds=self.seeds, settings=settings)
+            file = _StudyFile(
+                base=self.base,
+                data=self.data,
+                data_settings=self.data_settings,
+                seeds=self.seeds,
+                settings=settings,
+            )
             write_json(self.path / "study.json", file.model_dump(mode="json"))
             yield
 
@@ -153,7 +163,7 @@ class StudyRun:
 def differences(there: Study, here: Study) -> list[str]:
     """One phrase for each thing that a study already has otherwise."""
     found = {}
-    for name in ("base", "data"):
+    for name in ("base", "data", "data_settings"):
         if (before := getattr(there, name)) != (now := getattr(here, name)):
             found[f"{name} is {before!r} there and {now!r} here"] = None
     if there.seeds > here.seeds:

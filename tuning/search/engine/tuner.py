@@ -111,7 +111,13 @@ class ResumableTuner(keras_tuner.Tuner):
         with run.locked(wait=GIVEN_UP):
             self._count_start(run)
             train_epochs(
-                run, run.recipe, images.train, images.val, seed=run.facts["seed"], until=epochs
+                run,
+                run.recipe,
+                images.train,
+                images.val,
+                seed=run.facts["seed"],
+                until=epochs,
+                statistics=images.statistics,
             )
             finished = time.strftime("%Y-%m-%dT%H:%M:%S%z")
             run.update(status="finished", finished=finished, starts=None, error=None)

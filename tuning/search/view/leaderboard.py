@@ -10,11 +10,13 @@ from __future__ import annotations
 import csv
 import io
 import math
+import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from kerasresnet.data import DataRequest
 from kerasresnet.disk import write_json, write_text
 from kerasresnet.errors import UsageError
 from tuning.search.project import Project
@@ -255,19 +257,25 @@ def _table(head: Sequence[str], alignment: str, rows: Sequence[Sequence[str]]) -
     return [f"| {' | '.join(row)} |" for row in cells]
 
 
+def fit_line(request: DataRequest, recipe: str | Path, data_dir: Path | None = None) -> str:
+    """The command that trains `recipe` on the images of a search."""
+    flags = request.flags() + (["--data-dir", str(data_dir)] if data_dir else [])
+    return shlex.join(["python", "-m", "kerasresnet.fit", "--recipe", str(recipe), *flags])
+
+
 def _best_recipe(search: Search, trials: Sequence[Trial]) -> str:
     """The winner's recipe as TOML; its head says where it comes from and what it scored."""
     asked, best = search.settings, best_trial(trials)
+    request = DataRequest.from_facts(asked["data"], asked.get("data_settings"))
     rivals = sum(trial.epochs == best.epochs for trial in trials)
     rivals = f"{rivals} trials" if rivals > 1 else "1 trial"
-    data = "" if asked["data"] == "cifar10" else f" --data {asked['data']}"
     stop = "" if best.epochs == best.recipe.epochs else f" of {best.recipe.epochs} planned"
     head = [
         f"Found by python -m tuning.search ({asked['tuner']}, seed {asked['seed']}): trial "
         f"{best.trial_id}, the best of",
         f"{rivals} trained for {epochs(best.epochs)}{stop}.",
         "",
-        f"  python -m kerasresnet.fit --recipe best.toml{data}",
+        f"  {fit_line(request, 'best.toml')}",
         "",
         f"Validation accuracy {percent(best.score)}, the score that chose it: {asked['data']},",
         f"{_images(best)}, all from the",
@@ -275,5 +283,5 @@ def _best_recipe(search: Search, trials: Sequence[Trial]) -> str:
         f"{best.parameters:,} of at most {asked['max_params']:,} parameters, "
         f"{best.macs / 1e6:.1f} M MACs.",
     ]
-    named = best.recipe.replace(name=f"{asked['data']}-{asked['max_params']}-best")
+    named = best.recipe.replace(name=f"{request.slug}-{asked['max_params']}-best")
     return "".join(f"# {line}".rstrip() + "\n" for line in head) + "\n" + named.to_toml()
