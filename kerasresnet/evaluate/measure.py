@@ -80,7 +80,10 @@ def why_dead(tested: Mapping[str, Any]) -> str | None:
     confusion, images = np.asarray(tested["confusion"]), tested["images"]
     chance = float(confusion.sum(axis=1).max() / images)
     # Three standard errors: what always names one class is above that once in 700 times.
-    if tested["accuracy"] <= chance + 3 * math.sqrt(chance * (1 - chance) / images):
+    margin = 3 * math.sqrt(chance * (1 - chance) / images)
+    if chance + margin >= 1:  # of so few images not even all right ones would be enough
+        margin = 0.0
+    if tested["accuracy"] <= chance + margin:
         return (
             f"it is right in {tested['accuracy']:.2%} of {images:,} test images, no more than "
             f"what always says the same ({chance:.2%})"

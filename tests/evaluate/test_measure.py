@@ -34,6 +34,11 @@ def test_chance_is_the_share_of_the_largest_class():
     assert "what always says the same (50.00%)" in why_dead(found)
 
 
+@pytest.mark.parametrize(("accuracy", "dead"), [(0.5, True), (0.75, False), (1.0, False)])
+def test_a_handful_of_test_images_refuses_only_what_is_no_better_than_one_answer(accuracy, dead):
+    assert bool(why_dead(measured(accuracy, images=8, classes=2))) == dead
+
+
 @pytest.mark.parametrize("loss", [30.0, float("inf"), float("nan")])
 def test_a_loss_beyond_reason_is_told_too(loss):
     assert "is beyond reason: a guess has 2.30" in why_dead(measured(0.9) | {"loss": loss})

@@ -12,7 +12,7 @@ from kerasresnet.run import Run
 
 CLASSES = ("$1 [dark] $2", "grün", "明るい")  # sorted as they are
 NAME = "small-stem4s4-BB1x4-pictures"
-FLAGS = "--epochs 1 --batch-size 8 --spec stem4s4-BB1x4 --precision float32 --image-size 24"
+FLAGS = "--force --epochs 2 --batch-size 8 --spec stem4s4-BB1x4 --precision float32 --image-size 24"
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +120,32 @@ def test_a_recipe_follows_the_data_in_what_its_spec_does_not_say():
     assert fitted(recipe, (32, 32, 3), 10) is recipe
 
 
+@pytest.mark.parametrize("weights", ["equal", "balanced"])
+def test_an_image_counts_by_its_class(weights, make_run, tiny_recipe, digits, monkeypatch):
+    import keras
+
+    from kerasresnet.fit.epochs import train_epochs
+
+    fits = []
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **settings: fits.append(settings))
+    x, y = digits.x_train[:64], np.repeat([0, 1], [48, 16]).astype(np.int32)
+    recipe = tiny_recipe.replace(class_weights=weights, batch_size=32, augment=())
+    train_epochs(make_run(recipe, weights), recipe, (x, y), (x, y), seed=0)
+    wanted = {0: 64 / 96, 1: 2.0} | dict.fromkeys(range(2, 10), 0.0)
+    assert fits[0]["class_weight"] == (None if weights == "equal" else wanted)
+
+
+def test_weights_of_classes_are_for_images_that_are_augmented_before(tiny_recipe):
+    from kerasresnet.errors import UsageError
+
+    with pytest.raises(UsageError, match="use augment_on 'pipeline'"):
+        tiny_recipe.replace(class_weights="balanced", augment_on="device")
+
+
+@pytest.mark.slow
 def test_rare_classes_may_count_as_much_as_others(make_run, tiny_recipe, digits):
     import dataclasses
 
-    from kerasresnet.errors import UsageError
     from kerasresnet.fit.training import train_run
 
     rare = np.flatnonzero((digits.y_train == 3) | (np.arange(len(digits.y_train)) % 8 == 0))
@@ -134,8 +156,6 @@ def test_rare_classes_may_count_as_much_as_others(make_run, tiny_recipe, digits)
         confusion = train_run(make_run(recipe, weights), recipe, few)["test"]["confusion"]
         found[weights] = np.array(confusion)[:, 3].sum()  # called a 3, rightly or not
     assert found["balanced"] < found["equal"]
-    with pytest.raises(UsageError, match="use augment_on 'pipeline'"):
-        tiny_recipe.replace(class_weights="balanced", augment_on="device")
 
 
 BAD = {
