@@ -62,7 +62,7 @@ class RecipeRules:
                 self.build(trainable_variables)
         if self.momentum_schedule is not None:
             # The count that Keras gives to the learning rate's schedule.
-            self.momentum_now = self.momentum_schedule(self._iterations)
+            self.momentum_now = self.momentum_schedule(self.iterations)
         try:
             super().apply(grads, trainable_variables)
         finally:
