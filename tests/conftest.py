@@ -29,6 +29,16 @@ TINY = {
 }
 
 
+@pytest.fixture(autouse=True)
+def environment():
+    """The process's environment, given back after each test: a command sets TensorFlow's threads,
+    and how a later test trains would depend on that."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def digits():
     from kerasresnet.data import load_data

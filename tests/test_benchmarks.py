@@ -115,6 +115,7 @@ def test_rows_are_trained_once_and_their_results_make_the_table(options, monkeyp
         table1_rows.check(dataclasses.replace(options, epochs=3))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_before_its_end_goes_on(options, digits):
     from kerasresnet.fit import training
 

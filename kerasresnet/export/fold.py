@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal
 
 import keras
@@ -45,18 +46,16 @@ def fold_batch_norm(
 
 def _folded_pairs(model: keras.Model) -> dict[keras.Layer, keras.Layer]:
     """Each batch norm that follows a convolution whose output nobody else uses."""
-    users: dict[int, int] = {}
-    for layer in model.layers:
-        for node in layer._inbound_nodes:
-            for tensor in node.input_tensors:
-                users[id(tensor)] = users.get(id(tensor), 0) + 1
+    layers = [each for each in model.layers if not isinstance(each, keras.layers.InputLayer)]
+    users = Counter(id(tensor) for each in layers for tensor in keras.tree.flatten(each.input))
+    makers = {id(layer.output): layer for layer in layers}
     pairs = {}
-    for layer in model.layers:
+    for layer in layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            source = layer.input._keras_history.operation
+            source = makers.get(id(layer.input))
             alone = users[id(layer.input)] == 1
             if isinstance(source, keras.layers.MaxPooling2D) and _keeps_order(layer):
-                source = source.input._keras_history.operation
+                source = makers.get(id(source.input))
             if alone and isinstance(source, keras.layers.Conv2D) and users[id(source.output)] == 1:
                 pairs[layer] = source
     return pairs

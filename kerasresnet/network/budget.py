@@ -27,6 +27,17 @@ class Convolution(NamedTuple):
     out_channels: int
     size: tuple[int, int]
 
+    @property
+    def parameters(self) -> int:
+        """k²·in·out weights, and a batch norm's scale and offset for each output."""
+        return (self.kernel**2 * self.in_channels + 2) * self.out_channels
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image."""
+        height, width = self.size
+        return self.kernel**2 * self.in_channels * self.out_channels * height * width
+
 
 class Cost(NamedTuple):
     """Parameters, and multiply-accumulates of one forward pass of one image."""
@@ -49,12 +60,11 @@ def convolutions(block: Block) -> list[Convolution]:
 
 
 def _parameters(block: Block) -> int:
-    # k*k*in*out weights, and a batch norm's scale and offset for each output
-    return sum((k * k * cin + 2) * cout for k, cin, cout, _ in convolutions(block))
+    return sum(each.parameters for each in convolutions(block))
 
 
 def _macs(block: Block) -> int:
-    return sum(k * k * cin * cout * h * w for k, cin, cout, (h, w) in convolutions(block))
+    return sum(each.macs for each in convolutions(block))
 
 
 def _whole(count: Callable[[Block], int], stage: Stage) -> int:

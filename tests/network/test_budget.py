@@ -43,7 +43,7 @@ def keras_macs(model):
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(specs(stacks=3, blocks=2, channels=6, kernel=7, size=14, classes=5))
 @example(ResNetSpec.from_text("BB2x6k5p3-BN2x4k7p5-in13x9x2"))
 @example(ResNetSpec.from_text("stem5k7s2-BN2x3s3p7-BB1x12s1-pool2-in14x14x1"))

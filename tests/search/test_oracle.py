@@ -201,7 +201,7 @@ def test_the_gate_lets_nothing_over_the_limit_pass(tmp_path, monkeypatch):
     assert oracle.trials == {} and oracle.ongoing_trials == {}
 
 
-@pytest.mark.parametrize("tuner", ["random", "bayesian"])
+@pytest.mark.parametrize("tuner", ["random", pytest.param("bayesian", marks=pytest.mark.slow)])
 def test_random_and_bayesian_train_as_many_as_asked_beside_failed_ones(tmp_path, tuner):
     oracle = make_oracle(tmp_path, FEW, tuner=tuner, max_trials=6)
     run(oracle, fails=lambda trial: trial.trial_id in ("1", "4"))

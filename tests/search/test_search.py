@@ -142,6 +142,7 @@ ONE_NETWORK = """
 """
 
 
+@pytest.mark.slow
 def test_a_limit_of_time_that_no_network_meets_begins_no_search(tmp_path):
     flags = [*TINY, *ONE_NETWORK.split(), "--max-epoch-seconds", "0.000001"]
     done = search(*flags, cwd=tmp_path, timeout=300)

@@ -168,6 +168,7 @@ def test_an_error_while_timing_is_noted_and_left_to_the_trial(tmp_path, train, m
     assert row["error"] == "out of memory"
 
 
+@pytest.mark.slow
 def test_real_steps_are_timed_whatever_the_recipe(train):
     wild = BASE.replace(
         spec="whiten2-BB1x8m-BB1x16m",

@@ -72,6 +72,7 @@ def trial_of(tuner, number, /, **place):
     return trial
 
 
+@pytest.mark.slow
 def test_a_promoted_trial_equals_one_trained_in_one_go(make_tuner, images, tmp_path):
     tuner = make_tuner(epochs=6, factor=2)
     tuner.run_trial(trial_of(tuner, "0000", epochs=2, initial_epoch=0), images)
@@ -127,6 +128,7 @@ def test_a_trial_whose_process_keeps_dying_fails(make_tuner, images):
     assert run.facts["error"] == f"its process died {STARTS} times in epoch 1"
 
 
+@pytest.mark.slow
 def test_stopping_the_whole_search_again_and_again_fails_no_trial(make_tuner, images, monkeypatch):
     tuner = make_tuner()
     trial = trial_of(tuner, "0000", epochs=1, initial_epoch=0)
@@ -150,6 +152,7 @@ def test_seeds_of_trials_are_far_apart_and_the_same_everywhere(make_tuner, image
     assert seed(again, 7) == seed(tuner, 7)
 
 
+@pytest.mark.slow
 def test_nothing_of_a_finished_trial_stays_in_memory(make_tuner, images):
     def held():
         forget_models()

@@ -1,0 +1,1 @@
+"""A network layer by layer, before anything is built."""

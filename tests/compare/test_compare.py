@@ -1,0 +1,72 @@
+"""Runs side by side."""
+
+import json
+import sys
+
+import pytest
+
+from kerasresnet.compare.__main__ import differences, main, open_results, outcomes
+
+
+def results(**changes):
+    recipe = {"name": "a", "spec": "BB1x8", "epochs": 2, "augment": ["crop"]}
+    test = {"accuracy": 0.5, "loss": 1.25, "tta": {"flip": {"accuracy": 0.55}}}
+    epochs = [{"epoch": 1, "accuracy": 0.25}]
+    whole = {"name": "a", "seed": 0, "data": "digits", "recipe": recipe, "epochs": epochs}
+    return whole | {"test": test, "parameters": 1234, "train_seconds": 90.0} | changes
+
+
+def test_only_what_differs_is_a_difference():
+    one = results()
+    other = results(seed=1, recipe=one["recipe"] | {"name": "b", "augment": ["crop", "flip"]})
+    assert differences([one, other]) == {"seed": ["0", "1"], "augment": ["crop", "crop flip"]}
+    assert differences([one, one]) == {}
+
+
+def test_what_came_of_it_says_the_points_between():
+    better = results(test={"accuracy": 0.625, "loss": 1.0})
+    rows = outcomes([results(), better])
+    assert rows["test accuracy"] == ["50.00%", "62.50% (+12.50)"]
+    assert rows["with mirror images"] == ["55.00%", "–"]
+    assert rows["training, minutes"] == ["1.5", "1.5"]
+    assert rows["parameters"] == ["1,234", "1,234"]
+    assert "validation accuracy" not in rows
+
+
+def test_a_run_that_has_not_finished_is_compared_as_far_as_it_is(make_run, tiny_recipe):
+    run = make_run(tiny_recipe)
+    unfinished = open_results(run.path)
+    assert outcomes([unfinished, results()])["epochs done"] == ["0", "1"]
+    assert differences([unfinished, results()])["epochs"] == ["3", "2"]
+
+
+def compare(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["compare", *map(str, arguments)])
+    main()
+
+
+def test_files_and_runs_go_side_by_side(monkeypatch, capsys, tmp_path, finished_run):
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps(results()))
+    compare(monkeypatch, finished_run.path, path)
+    printed = capsys.readouterr().out
+    assert "stem8s2-BB1x8-BN1x4" in printed
+    assert "test accuracy" in printed
+    assert "other" in printed
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ([], "give two runs or more to compare, received 0"),
+        (["one.json", "nowhere"], "does not exist"),
+        (["one.json", "strange.json"], "holds no results"),
+    ],
+)
+def test_what_cannot_be_compared_is_told(monkeypatch, capsys, tmp_path, names, says):
+    (tmp_path / "one.json").write_text(json.dumps(results()))
+    (tmp_path / "strange.json").write_text("{}")
+    with pytest.raises(SystemExit) as stop:
+        compare(monkeypatch, *(tmp_path / name for name in names))
+    assert stop.value.code == 2
+    assert says in capsys.readouterr().err
