@@ -20,6 +20,7 @@ COMMANDS = {
     "compare": ("kerasresnet.compare", "runs side by side: what differs, and what came of it"),
     "show": ("kerasresnet.show", "a network layer by layer: sizes, parameters, MACs, the limit"),
     "list": ("kerasresnet.list", "recipes, specs, data sets, optimizers, augmentations by name"),
+    "data": ("kerasresnet.data", "write a data set as a folder of PNG files"),
     "augment": ("kerasresnet.augment", "draw what the augmentations do"),
     "search": ("tuning.search", "look for the best network within a parameter limit"),
     "study": ("tuning.study", "vary one thing, all else equal"),

@@ -8,19 +8,22 @@ from typing import Annotated, Literal
 
 import tyro
 
+from kerasresnet.data.catalog import DATASETS
 from kerasresnet.data.request import DataRequest
 from kerasresnet.errors import UsageError
 
 LARGEST = 4_096  # pixels of a side
+_WHICH = (
+    f"{', '.join(DATASETS)}; a folder of class folders; a .csv or .parquet of path and label; or "
+    "tfds:NAME[:CONFIG]. digits needs no network."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """What the flags of a command say of its images."""
 
-    data: Annotated[str, tyro.conf.arg(metavar="NAME|PATH|tfds:NAME")] = "cifar10"
-    """cifar10, digits (needs no network), cifar100, fashion_mnist, mnist, svhn, eurosat; a folder
-    of class folders; a .csv or .parquet of path and label; or tfds:NAME[:CONFIG]."""
+    data: Annotated[str, tyro.conf.arg(metavar="NAME|PATH|tfds:NAME", help=_WHICH)] = "cifar10"
     image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
     """Scale every image to so many pixels a side (default: the network's, else 32)."""
     on_bad_image: Literal["refuse", "skip"] = "refuse"

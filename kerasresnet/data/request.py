@@ -61,7 +61,12 @@ class DataRequest:
                 f"{text} does not exist, or lies in a folder that may not be read; --data takes a "
                 "path that does"
             )
-        return cls(str(path.absolute()), **settings)
+        found = str(path.absolute())
+        if found != found.encode("utf-8", "replace").decode():
+            raise UsageError(
+                f"the path {found!a} is no UTF-8, and a run could not write it down; rename it"
+            )
+        return cls(found, **settings)
 
     @classmethod
     def from_facts(cls, data: str, settings: Mapping[str, Any] | None = None) -> Self:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerasresnet.data.cifar10 import find_data_dir
+from kerasresnet.data.cifar10 import find_data_dir, refuse_strangers
 from kerasresnet.data.download import SourceError, probe
 from kerasresnet.data.images import ImageData
 from kerasresnet.data.resize import resized
@@ -41,6 +41,8 @@ def load_tfds(
     """
     builder = find_builder(dataset, data_dir)
     image, label, channels = features_of(builder, dataset)
+    if data_dir and not builder.is_prepared():
+        refuse_strangers(find_data_dir(data_dir))
     prepare(builder, dataset, verbose=verbose)
     splits = builder.info.splits
     parts = {}

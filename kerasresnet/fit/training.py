@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -165,13 +166,13 @@ def _go_on(run: Run, options: FitOptions, data: ImageData | None) -> None:
         if options.export and (options.force or not dead):
             export_run(run, options)
     except KeyboardInterrupt:
-        _stopped(run, recipe)
+        _stopped(run, recipe, options)
     except BaseException as error:
         # What is measured stays finished, whatever happens to its export.
         status = "finished" if run.results_path.is_file() else "failed"
         with contextlib.suppress(KerasResNetError):  # the disk may be full
             run.update(status=status, error=f"{type(error).__name__}: {first_line(error)}")
-        if full := _full_disk(run, error):
+        if full := _full_disk(run, error, options):
             raise full from None
         raise
     if options.export and dead and not options.force:
@@ -181,7 +182,13 @@ def _go_on(run: Run, options: FitOptions, data: ImageData | None) -> None:
         )
 
 
-def _full_disk(run: Run, error: BaseException) -> NoRoom | None:
+def _go_on_line(run: Run, options: FitOptions) -> str:
+    """What to type to go on with `run`, its images found where they were."""
+    where = ["--data-dir", str(options.data_dir)] if options.data_dir else []
+    return shlex.join(["python", "-m", "kerasresnet.fit", "--resume", str(run.path), *where])
+
+
+def _full_disk(run: Run, error: BaseException, options: FitOptions) -> NoRoom | None:
     """`error` with what to type once there is room, if a full disk is what it is."""
     if isinstance(error, NoRoom):
         told = str(error)
@@ -189,14 +196,14 @@ def _full_disk(run: Run, error: BaseException) -> NoRoom | None:
         told = f"the disk is full: there is no room for all of {run.path}; free some"
     else:
         return None
-    return NoRoom(f"{told}, then go on with python -m kerasresnet.fit --resume {run.path}")
+    return NoRoom(f"{told}, then go on with {_go_on_line(run, options)}")
 
 
-def _stopped(run: Run, recipe: Recipe) -> None:
+def _stopped(run: Run, recipe: Recipe, options: FitOptions) -> None:
     run.update(status="interrupted")
     print(
         f"\nstopped after {len(run.metrics)} of {recipe.epochs} epochs; go on with\n"
-        f"  python -m kerasresnet.fit --resume {run.path}",
+        f"  {_go_on_line(run, options)}",
         file=sys.stderr,
     )
     sys.exit(130)

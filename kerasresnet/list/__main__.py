@@ -17,6 +17,7 @@ from rich.table import Table
 
 from kerasresnet.augment.policy import Step
 from kerasresnet.command import parse
+from kerasresnet.data.catalog import CATALOG
 from kerasresnet.errors import exit_on_error
 from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.network.spec import NAMED_SPECS, ResNetSpec
@@ -24,10 +25,6 @@ from kerasresnet.recipe import NESTEROV, OPTIMIZERS, Recipe
 
 Kind = Literal["recipes", "specs", "data", "optimizers", "augmentations"]
 Row = tuple[str, ...]  # the first one names the columns
-DATA = {
-    "cifar10": "60,000 colour images of 32 x 32 in 10 classes; fetched at first use",
-    "digits": "1,797 handwritten digits of 8 x 8, as colour images of 32 x 32; no network needed",
-}
 
 
 @dataclass(frozen=True)
@@ -58,8 +55,11 @@ def specs() -> Iterator[Row]:
 
 
 def data() -> Iterator[Row]:
-    yield "data set", "what it holds"
-    yield from DATA.items()
+    yield "data set", "to train on", "size", "classes", "recipe", "licence"
+    for row in CATALOG.values():
+        size = "x".join(map(str, row.image_shape))
+        count = f"{row.train_images:,}"
+        yield row.name, count, size, str(row.classes), row.recipe, row.licence
 
 
 def optimizers() -> Iterator[Row]:

@@ -318,12 +318,8 @@ def _parse_part(part: str, text: str, fields: dict[str, Any]) -> None:
             "as BB2x64 or BN3x128s1k5p3 (blocks x channels, stride, conv kernel, projection "
             "kernel; then m to go down by max-pool) joined by '-', with stem32k3s1 or whiten2, "
             "pool4, classes10, in32x32x3 "
-            f"where wanted, or one of {_span(NAMED_SPECS)}"
+            "where wanted, or one of table1-01 … table1-12, images64, images224"
         )
-
-
-def _span(names: dict[str, str]) -> str:
-    return f"{next(iter(names))} … {next(reversed(names))}"
 
 
 NAMED_SPECS: dict[str, str] = {
@@ -340,4 +336,8 @@ NAMED_SPECS: dict[str, str] = {
     "table1-10": "BN3x64-BN4x96-BN6x128-BN3x190",
     "table1-11": "BN3x64-BN4x96-BN6x128-BN3x190",
     "table1-12": "BN3x64-BN8x72-BN36x74-BN3x90",
+    # Larger images: the stem, and the first stack of the second, go down until a stack's are as
+    # small as CIFAR-10's; He et al.'s 18 layers at half their width.
+    "images64": "stem32s2-BB2x32-BB2x64-BB2x128-BB2x256-in64x64x3",
+    "images224": "stem32k7s2-BB2x32s2-BB2x64-BB2x128-BB2x256-in224x224x3",
 }

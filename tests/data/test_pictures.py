@@ -225,6 +225,11 @@ def test_an_unknown_name_is_told_with_the_nearest():
         DataRequest.parse("cifar11")
 
 
+def test_a_path_that_no_run_could_write_down_is_refused(folder):
+    other = folder.rename(folder.with_name("caf\udce9"))
+    assert "is no UTF-8" in refused(other)
+
+
 def test_what_holds_no_classes_is_refused(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "holds no class folders" in refused(tmp_path / "empty")

@@ -3,6 +3,7 @@
 import pytest
 
 from kerasresnet.augment.policy import STEPS, parse_step
+from kerasresnet.data.catalog import DATASETS
 from kerasresnet.list.__main__ import LISTS, print_list
 from kerasresnet.network.spec import NAMED_SPECS
 from kerasresnet.recipe import OPTIMIZERS, Recipe
@@ -22,5 +23,6 @@ def test_the_names_are_those_that_the_flags_take():
     first = {kind: [row[0] for row in list(LISTS[kind]())[1:]] for kind in LISTS}
     assert first["recipes"] == Recipe.names()
     assert first["specs"] == list(NAMED_SPECS)
+    assert first["data"] == list(DATASETS)
     assert first["optimizers"] == list(OPTIMIZERS)
     assert {type(parse_step(text)) for text in first["augmentations"]} == set(STEPS.values())

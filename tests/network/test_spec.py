@@ -163,7 +163,7 @@ BAD_TEXTS = {
     "whiten3-BB1x4-in2x32x3": "whitening patches of 3x3 are larger than the input of 2x32",
     "BB1x4s1m": "leave out one of s1 and m",
     "BB1x4m-BB1x4s4m-in7x9x3": "it has stride 4, and 3x4 is left of the input",
-    "table1-13": "or one of table1-01 … table1-12",
+    "table1-13": "or one of table1-01 … table1-12, images64, images224",
     "resnet18": "cannot read 'resnet18'",
 }
 
