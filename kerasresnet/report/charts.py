@@ -212,12 +212,13 @@ def reliability_chart(bins: Reliability) -> Figure:
     many |= {"hovertemplate": f"{says}<extra></extra>", "showlegend": False}
     diagonal = {"type": "scatter", "mode": "lines", "x": [0, 1], "y": [0, 1]}
     diagonal |= {"name": "perfectly calibrated", "hoverinfo": "skip"}
+    shown = {"tickformat": ".0%"}
     diagonal["line"] = {"color": ORANGE, "dash": "dash", "width": 2}
     return figure(
         [right, diagonal, many],
         height=400,
         hovermode="closest",
-        xaxis=axis("confidence", range=[0, 1], tickformat=".0%", anchor="y2", showgrid=False),
-        yaxis=axis("accuracy", range=[0, 1.02], tickformat=".0%", domain=[0.3, 1]),
+        xaxis=axis("confidence", range=[0, 1], dtick=0.2, **shown, anchor="y2", showgrid=False),
+        yaxis=axis("accuracy", range=[0, 1.02], **shown, domain=[0.3, 1]),
         yaxis2=axis("images", domain=[0, 0.2], nticks=3),
     )

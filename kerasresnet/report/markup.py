@@ -43,13 +43,14 @@ def document(title: str, body: Iterable[Markup], *, evaluates: bool = False) -> 
     from plotly.offline import get_plotlyjs
 
     style = resources.files("kerasresnet.report").joinpath("page.css").read_text("utf-8")
-    return _DOCUMENT.format(
+    page = _DOCUMENT.format(
         policy=_POLICY + " 'unsafe-eval'" * evaluates,
         title=title,
         style=Markup(style),
         script=Markup(get_plotlyjs()),
         body=Markup("\n").join(body),
     )
+    return str(page)
 
 
 def section(heading: str, *parts: Markup) -> Markup:

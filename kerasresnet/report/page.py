@@ -233,7 +233,9 @@ def _recipe(results: Results, predictions: Predictions | None) -> Markup:
 def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(_text, value)) or "none"
-    return {None: "none", True: "yes", False: "no"}.get(value, f"{value}")
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return str(value)
 
 
 def _cost(results: Results) -> Markup:

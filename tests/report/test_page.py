@@ -112,6 +112,13 @@ def test_names_of_classes_are_text_and_nothing_else(finished_run, predictions):
         assert name in seen.text
 
 
+def test_the_recipe_is_told_in_words_and_numbers(finished_run):
+    recipe = finished_run.results["recipe"] | {"val_fraction": 0.0, "epochs": 1, "nesterov": True}
+    text = " ".join(Seen(page_of(finished_run.results | {"recipe": recipe})).text.split())
+    for words in ("val_fraction 0.0 ", "epochs 1 ", "nesterov yes ", "ema none "):
+        assert words in text
+
+
 def test_a_page_without_predictions_says_what_is_missing(finished_run):
     page = page_of(finished_run.results, None, missing="cifar10 is not in /data")
     assert "are left out: cifar10 is not in /data." in Seen(page).text
