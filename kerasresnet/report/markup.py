@@ -100,6 +100,17 @@ def pairs(rows: Iterable[tuple[Any, Any]]) -> Markup:
     return Markup('<div class="scroll"><table class="pairs">{}</table></div>').format(inside)
 
 
+def cell(markdown: str) -> str | Markup:
+    """A cell of a Markdown table for one of ours, on one line."""
+    text = unmarked(markdown).replace(" ", "\N{NO-BREAK SPACE}")
+    return code(text) if markdown.startswith("`") else text
+
+
+def unmarked(markdown: str) -> str:
+    """The text of a line of Markdown, without its marks for code and bold."""
+    return markdown.replace("**", "").replace("`", "")
+
+
 def details(summary: str, inside: Markup) -> Markup:
     return Markup("<details><summary>{}</summary>{}</details>").format(summary, inside)
 

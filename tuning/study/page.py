@@ -31,7 +31,7 @@ def study_page(
     body = [Markup("<h1>{}</h1>").format(title), markup.paragraph(said)]
     for number, (factor, rows) in enumerate(factors.items()):
         drawn = markup.chart(factor_chart(rows), f"factor{number}")
-        lines = [[cell.replace("`", "") for cell in row] for row in cells[factor]]
+        lines = [[markup.cell(text) for text in row] for row in cells[factor]]
         body.append(markup.section(factor, drawn, markup.table(head, lines)))
     if failed:
         body.append(markup.section("Failed", markup.pairs(failed.items())))

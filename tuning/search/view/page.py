@@ -33,7 +33,7 @@ def search_page(
     limit = f"{search.settings['max_params']:,}"
     body = [
         Markup("<h1>A search under {} parameters</h1>").format(limit),
-        markup.pairs((name, _unmarked(text)) for name, text in header.items()),
+        markup.pairs((name, markup.unmarked(text)) for name, text in header.items()),
     ]
     if dimensions := varied(search, trials):
         words = (
@@ -47,25 +47,13 @@ def search_page(
     body.append(markup.section("Rungs", markup.chart(rungs_chart(trials), "rungs")))
     costs = [markup.chart(costs_chart(trials, name), name) for name in ("parameters", "macs")]
     body.append(markup.section("What accuracy costs", markup.charts(*costs)))
-    table = markup.table(head, [[_cell(cell) for cell in row] for row in rows])
+    table = markup.table(head, [[markup.cell(text) for text in row] for row in rows])
     words = (
         "Most epochs first, then by score: that of an early rung is of a less trained network. A "
         "promoted trial has a row for each of its rungs. To sort it, open leaderboard.csv."
     )
     body.append(markup.section("Leaderboard", markup.paragraph(words, note=True), table))
     return markup.document(f"search {limit}", body, evaluates=True)
-
-
-def _cell(text: str) -> str | Markup:
-    """One cell, on one line."""
-    if text.startswith("`"):
-        return markup.code(_unmarked(text))
-    return text.replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def _unmarked(text: str) -> str:
-    """Markdown of the leaderboard as plain text."""
-    return text.replace("**", "").replace("`", "")
 
 
 def varied(search: Search, trials: Sequence[Trial]) -> dict[str, list[Any]]:
