@@ -55,7 +55,7 @@ RPC = {
     "keras_tuner.src.distribute.oracle_client": ["OracleClient"],
     "keras_tuner.src.engine.oracle": ["LOCKS", "THREADS"],
 }
-OF_PYTHON = {"_exit", "_replace"}  # os._exit, NamedTuple._replace
+OF_PYTHON = {"_asdict", "_exit", "_replace"}  # os._exit; those of a NamedTuple
 
 
 def found(place):

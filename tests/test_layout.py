@@ -119,7 +119,7 @@ MAY_USE = {
     "data": {"disk", "augment"},
     "load": {"disk", "schema", "run"},
     "evaluate": {"load"},
-    "report": {"disk", "network", "recipe", "run"},
+    "report": {"disk", "network", "recipe", "run", "augment", "data", "load", "evaluate"},
     "export": {"disk", "network", "recipe", "run", "load", "evaluate", "data"},
     "predict": {"machine", "run", "load", "data"},
 }

@@ -80,12 +80,18 @@ def operation_rows(images: np.ndarray) -> list[Row]:
 
 def policy_rows(images: np.ndarray, policies: Sequence[Sequence[str]], seed: int) -> list[Row]:
     """One row a policy, every image augmented once."""
+    return [
+        Row(" ".join(policy), "", augmented(images, policy, seed, number))
+        for number, policy in enumerate(policies)
+    ]
+
+
+def augmented(images: np.ndarray, policy: Sequence[str], seed: int, epoch: int = 0) -> np.ndarray:
+    """What `policy` makes of the images in that epoch, each augmented once."""
     labels = np.zeros((len(images), 1), "float32")
-    rows = []
-    for number, policy in enumerate(policies):
-        pictures, _ = build_augmentation(policy)(images, labels, (seed, number))
-        rows.append(Row(" ".join(policy), "", keras.ops.convert_to_numpy(pictures)))
-    return rows
+    identity = {"indices": np.arange(len(images)), "epoch": epoch}
+    pictures, _ = build_augmentation(policy)(images, labels, (seed, epoch), **identity)
+    return keras.ops.convert_to_numpy(pictures)
 
 
 def _paint(sections: Sequence[Section]) -> Image.Image:

@@ -24,11 +24,20 @@ def measure(
     `logits_of` maps uint8 images [N, H, W, C] to logits or log-probabilities [N, classes];
     `labels` are integers [N], `names` those of the classes.
     """
+    return metrics_of(logits_on(logits_of, images, batch_size=batch_size), labels, names)
+
+
+def logits_on(logits_of: Logits, images: np.ndarray, *, batch_size: int = 500) -> np.ndarray:
+    """Logits [N, classes] of all images, batch by batch."""
+    batches = range(0, len(images), batch_size)
+    return np.concatenate([np.asarray(logits_of(images[i : i + batch_size])) for i in batches])
+
+
+def metrics_of(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """What `measure` says, of logits [N, classes] that are there already."""
     from scipy.special import log_softmax
     from sklearn.metrics import confusion_matrix
 
-    batches = range(0, len(images), batch_size)
-    logits = np.concatenate([np.asarray(logits_of(images[i : i + batch_size])) for i in batches])
     predicted = logits.argmax(axis=1)
     log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
     confusion = confusion_matrix(labels, predicted, labels=range(len(names)))
@@ -38,7 +47,7 @@ def measure(
         if t != p
     ]
     return {
-        "images": len(images),
+        "images": len(labels),
         "accuracy": float((predicted == labels).mean()),
         "loss": float(-log_probabilities[np.arange(len(labels)), labels].mean()),
         "per_class": {
@@ -70,9 +79,21 @@ def measure_with_tta(
     **settings: int,
 ) -> dict[str, Any]:
     """What `measure` says, and under "tta" accuracy and loss of the mean over mirror images."""
+    return measure_keeping_logits(logits_of, images, labels, names, **settings)[0]
+
+
+def measure_keeping_logits(
+    logits_of: Logits,
+    images: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    **settings: int,
+) -> tuple[dict[str, Any], np.ndarray]:
+    """What `measure_with_tta` says, and the logits [N, classes] of the plain network."""
     flipped = measure(with_tta(logits_of, "flip"), images, labels, names, **settings)
     averaged = {name: flipped[name] for name in ("accuracy", "loss")}
-    return {**measure(logits_of, images, labels, names, **settings), "tta": {"flip": averaged}}
+    logits = logits_on(logits_of, images, **settings)
+    return {**metrics_of(logits, labels, names), "tta": {"flip": averaged}}, logits
 
 
 def why_dead(tested: Mapping[str, Any]) -> str | None:

@@ -161,7 +161,10 @@ class RunWriter(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         row = {name: float(value) for name, value in (logs or {}).items()}
-        row["learning_rate"] = float(self.model.optimizer.learning_rate)
+        optimizer = self.model.optimizer
+        row["learning_rate"] = float(optimizer.learning_rate)
+        if schedule := getattr(optimizer, "momentum_schedule", None):
+            row["momentum"] = float(schedule(optimizer.iterations))
         row["seconds"] = round(time.perf_counter() - self.started, 3)
         self.rows = [*self.rows[:epoch], {"epoch": epoch + 1, **row}]
         if self.keep == "last" or self._is_best():

@@ -76,26 +76,34 @@ def _train_and_measure(run: Run, recipe: Recipe, data: ImageData, seed: int) -> 
 
 
 def _draw(run: Run) -> None:
+    from kerasresnet.report.page import write_page
     from kerasresnet.report.pictures import draw_run
 
     draw_run(run.results, run.path)
+    write_page(run)
 
 
 def measure_kept_model(run: Run, data: ImageData) -> dict[str, Any]:
     """Metrics of the run's kept model on the test set, in float32 as it will be served.
 
-    Those of the plain network, and under "tta" of the mean over image and mirror image.
+    Those of the plain network, and under "tta" of the mean over image and mirror image. What it
+    answered is kept in the run, for its page.
     """
     from kerasresnet import machine
-    from kerasresnet.evaluate.measure import measure_with_tta
+    from kerasresnet.evaluate.measure import measure_keeping_logits
     from kerasresnet.load.predictor import load_keras
+    from kerasresnet.report.predictions import predictions_of
 
     model = load_keras(run.model_path)
     if machine.trains_by_halves(run.recipe.batch_size):  # then one core takes half of a batch
         from kerasresnet.network.fast import in_halves
 
         model = in_halves(model)
-    return measure_with_tta(model.predict_on_batch, data.x_test, data.y_test, data.labels)
+    metrics, logits = measure_keeping_logits(
+        model.predict_on_batch, data.x_test, data.y_test, data.labels
+    )
+    predictions_of(logits, data, run.recipe.augment).write(run)
+    return metrics
 
 
 def begin(options: FitOptions) -> tuple[Run, ImageData]:

@@ -2,10 +2,11 @@
 
     python -m kerasresnet.report --into README.md --into docs/table1.md
     python -m kerasresnet.report runs/20260131-101500-quick
+    python -m kerasresnet.report runs/20260131-101500-quick --html page.html
     python -m kerasresnet.report BB2x64-BN2x100 --pictures pictures --form svg
 
 writes the tables of the result files in `results/` and `benchmarks/` between their markers, draws a
-run or its results.json, draws a network.
+run or its results.json, puts a run on one page, draws a network.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import Annotated
 
 import tyro
 
-from kerasresnet.command import parse
+from kerasresnet.command import parse, waiting_for
 from kerasresnet.disk import write_text
 from kerasresnet.errors import UsageError, exit_on_error
+from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.report.canvas import Form
 from kerasresnet.report.table1 import table1
 from kerasresnet.report.tables import (
@@ -31,6 +33,7 @@ from kerasresnet.report.tables import (
     serving_table,
     speed_table,
 )
+from kerasresnet.run import Run
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class ReportOptions:
     """Where the pictures go (default: into the run)."""
     form: Form = "png"
     """Pictures as PNG or as SVG."""
+    html: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write the page of the run there, and no pictures (default: both into the run)."""
 
 
 def all_tables(options: ReportOptions) -> dict[str, Callable[[], str]]:
@@ -81,14 +86,38 @@ def fill_in(text: str, tables: dict[str, Callable[[], str]]) -> str:
     return text
 
 
+def draw_all(options: ReportOptions) -> list[Path]:
+    """The pictures of what is asked for, and the page of a run; their paths."""
+    from kerasresnet.report.pictures import draw, read_results
+
+    path, is_run = Path(options.draw), (Path(options.draw) / "run.json").is_file()
+    if options.html and not is_run and path.suffix != ".json":
+        raise UsageError(f"--html is the page of a RUN or of its results.json; received {path}")
+    drawn = []
+    if options.pictures or not options.html:
+        drawn = draw(options.draw, options.pictures, form=options.form)
+    if not is_run and not options.html:
+        return drawn
+    from kerasresnet.report.page import page_of, write_page
+
+    page = options.html or (options.pictures or path) / "report.html"
+    if not is_run:
+        missing = "they are kept beside a results.json, in the run"
+        write_text(page, page_of(read_results(path), missing=missing))
+        return [*drawn, page]
+    run = Run.open(path)
+    if run.results_path.is_file() and not run.predictions_path.is_file():
+        with waiting_for("TensorFlow to start, for what the network says of the test images"):
+            quiet_tensorflow()
+    return [*drawn, write_page(run, page)]
+
+
 def run_report(options: ReportOptions) -> None:
     tables = all_tables(options)
-    if options.draw or options.pictures:
+    if options.draw or options.pictures or options.html:
         if options.into or not options.draw:
             raise UsageError("pictures are those of a RUN or a SPEC, and tables go --into a file")
-        from kerasresnet.report.pictures import draw
-
-        print(*draw(options.draw, options.pictures, form=options.form), sep="\n")
+        print(*draw_all(options), sep="\n")
     elif not options.into:
         print("\n\n".join(make() for make in tables.values()))
     for path in options.into:

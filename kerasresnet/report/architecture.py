@@ -12,6 +12,7 @@ from kerasresnet.report.canvas import COLOURS, FAINT, INK, new_page, save, tint,
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Inches. A row is a part of the network; its columns are what it puts out, the part, its costs.
 WIDTH, ROW, GAP, TOP, BOTTOM = 11.9, 0.74, 0.24, 1.2, 0.8
@@ -36,6 +37,11 @@ def draw_architecture(spec: ResNetSpec, path: Path, *, title: str = "") -> Path:
 
     `title` is what the network is called, where that is not its text form.
     """
+    return save(architecture_figure(spec, title=title), path)
+
+
+def architecture_figure(spec: ResNetSpec, *, title: str = "") -> Figure:
+    """The picture that `draw_architecture` writes."""
     parts = parts_of(spec)
     text = wrapped(str(spec), TITLE_WIDTH)
     title = "" if title == str(spec) else wrapped(title, TITLE_WIDTH)
@@ -55,7 +61,7 @@ def draw_architecture(spec: ResNetSpec, path: Path, *, title: str = "") -> Path:
             for left, value, widest in zip(COSTS, part.cost, most, strict=True):
                 _draw_bar(axis, left, middle, value, widest, COLOURS[part.kind])
     _draw_legend(axis, spec)
-    return save(figure, path)
+    return figure
 
 
 def parts_of(spec: ResNetSpec) -> list[Part]:

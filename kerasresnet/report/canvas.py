@@ -57,12 +57,17 @@ def wrapped(text: str, width: int) -> str:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write as PNG or as SVG, as the suffix of `path` says."""
+    write_bytes(path, encoded(figure, path.suffix.removeprefix(".")))
+    return path
+
+
+def encoded(figure: Figure, form: str) -> memoryview:
+    """The bytes of a figure as a PNG or an SVG."""
     from matplotlib import rc_context
 
-    form, picture = path.suffix.removeprefix("."), io.BytesIO()
+    picture = io.BytesIO()
     # No date and no random names: the same figures give the same file.
     with rc_context({"svg.hashsalt": "kerasresnet"}):
         metadata = {"Date": None} if form == "svg" else None
         figure.savefig(picture, format=form, dpi=120, metadata=metadata)
-    write_bytes(path, picture.getbuffer())
-    return path
+    return picture.getbuffer()

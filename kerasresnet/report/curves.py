@@ -1,4 +1,4 @@
-"""How a run went, as a picture: loss, accuracy and learning rate against the epoch."""
+"""How a run went, as a picture: loss, accuracy, learning rate and momentum against the epoch."""
 
 from __future__ import annotations
 
@@ -127,6 +127,11 @@ def _draw_rate(axis: Axes, rows: Rows, kept: Mapping[str, float]) -> None:
     axis.set_ylim(bottom=0)
     _number_epochs(axis, epochs)
     axis.set(xlabel="epoch", ylabel="learning rate\nat its end")
+    if all("momentum" in row for row in rows):
+        second = axis.twinx()
+        second.plot(epochs, [row["momentum"] for row in rows], color=ORANGE, linewidth=1.2)
+        second.set_ylabel("momentum", color=ORANGE)
+        second.spines[["top"]].set_visible(False)
 
 
 def _number_epochs(axis: Axes, epochs: Sequence[float]) -> None:

@@ -9,7 +9,9 @@
                       it where the recipe averages weights; state-0007.json holds their checksums
       model.keras     the weights that the recipe keeps
       results.json    everything measured, the test accuracy included
+      predictions.npz what the kept network answers to the test images, and a few of them
       architecture.png block.png curves.png confusion.png
+      report.html     all of it on one page
       run.lock        held by the process that trains
 
 All but TensorBoard's files are written aside, synced and renamed, so that a kill or a power cut at
@@ -45,7 +47,7 @@ from kerasresnet.recipe import Recipe
 from kerasresnet.run.record import Metrics, Row, RunFacts, RunResults, checked, read_record
 from kerasresnet.run.states import State, model_file, states_of, weights_file
 
-PICTURES = ("architecture.png", "block.png", "curves.png", "confusion.png")
+PICTURES = ("architecture.png", "block.png", "curves.png", "confusion.png", "report.html")
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,14 @@ class Run:
         return self.path / "results.json"
 
     @property
+    def predictions_path(self) -> Path:
+        return self.path / "predictions.npz"
+
+    @property
+    def page_path(self) -> Path:
+        return self.path / "report.html"
+
+    @property
     def stages(self) -> dict[str, bool]:
         """Which of the things that a run does are done, in their order."""
         measured, states = self.results_path.is_file(), states_of(self.path)
@@ -181,7 +191,8 @@ class Run:
     def write_metrics(self, rows: list[Row]) -> None:
         """Rewrite metrics.json and metrics.csv."""
         table = io.StringIO()
-        writer = csv.DictWriter(table, fieldnames=list(rows[0]))
+        names = dict.fromkeys(name for row in rows for name in row)
+        writer = csv.DictWriter(table, fieldnames=list(names))
         writer.writeheader()
         writer.writerows(rows)
         with self.locked():

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from kerasresnet.evaluate.measure import measure, why_dead
+from kerasresnet.evaluate.measure import (
+    logits_on,
+    measure,
+    measure_keeping_logits,
+    measure_with_tta,
+    why_dead,
+)
 
 
 def measured(accuracy, *, images=360, classes=10, scale=3.0):
@@ -42,3 +48,17 @@ def test_a_handful_of_test_images_refuses_only_what_is_no_better_than_one_answer
 @pytest.mark.parametrize("loss", [30.0, float("inf"), float("nan")])
 def test_a_loss_beyond_reason_is_told_too(loss):
     assert "is beyond reason: a guess has 2.30" in why_dead(measured(0.9) | {"loss": loss})
+
+
+def test_the_logits_that_are_kept_are_the_plain_networks():
+    images = np.random.default_rng(0).integers(0, 256, (30, 4, 4, 3)).astype(np.uint8)
+    labels = np.arange(30) % 3
+
+    def logits_of(batch):
+        return batch[:, 0, :3, 0] / 255.0  # not those of the mirror image
+
+    settings = {"labels": labels, "names": list("abc"), "batch_size": 7}
+    metrics, logits = measure_keeping_logits(logits_of, images, **settings)
+    assert np.array_equal(logits, logits_on(logits_of, images))
+    assert metrics == measure_with_tta(logits_of, images, **settings)
+    assert metrics["accuracy"] == (logits.argmax(axis=1) == labels).mean()

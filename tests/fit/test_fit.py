@@ -43,6 +43,8 @@ def test_a_run_holds_all_that_its_docstring_names(finished_run):
         "block.png",
         "curves.png",
         "confusion.png",
+        "predictions.npz",
+        "report.html",
         "results.json",
     }
     assert finished_run.facts["status"] == "finished"
@@ -118,6 +120,23 @@ def test_keep_says_which_epochs_weights_stay(keep, kept_value, tiny_recipe, make
         writer.on_epoch_end(epoch, {"loss": 1.0, "val_accuracy": val_accuracy})
     assert weights_of(run)[0].item() == kept_value
     assert run.states()[0].epoch == 3
+
+
+def test_a_momentum_that_moves_is_recorded(tiny_recipe, make_run):
+    import keras
+
+    from kerasresnet.fit.callbacks import RunWriter
+    from kerasresnet.fit.epochs import compile_model
+
+    run = make_run(tiny_recipe)
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2)])
+    compile_model(network, tiny_recipe.replace(cycle_momentum=(0.85, 0.95)), images=1000)
+    writer = RunWriter(run, network, network, keep="last")
+    writer.set_model(network)
+    writer.on_epoch_begin(0)
+    writer.on_epoch_end(0, {"loss": 1.0})
+    assert run.metrics[0]["momentum"] == pytest.approx(0.95)
+    assert "momentum" in (run.path / "metrics.csv").read_text()
 
 
 def test_what_is_kept_loads_with_keras_alone(finished_run):

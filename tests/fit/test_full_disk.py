@@ -14,10 +14,10 @@ from kerasresnet.run import Run
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A folder that is a disk of one megabyte."""
+    """A folder that is a disk of 16 megabytes: a run with its page fits."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    line = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    line = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
     if shutil.which("mount") is None or subprocess.run(line, capture_output=True).returncode:
         pytest.skip("no right to mount a disk")
     yield folder

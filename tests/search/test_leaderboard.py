@@ -12,10 +12,11 @@ from kerasresnet.errors import UsageError
 from kerasresnet.fit.options import parse_fit_options
 from kerasresnet.recipe import Recipe
 from tuning.search.view.leaderboard import write_report
+from tuning.search.view.page import choices_chart, costs_chart, rungs_chart, varied
 from tuning.search.view.plots import residuals
-from tuning.search.view.trials import best_trial, read_trials
+from tuning.search.view.trials import SearchReader, best_trial, read_trials
 
-TEXTS = ["leaderboard.md", "leaderboard.csv", "best.toml", "leaderboard.json"]
+TEXTS = ["leaderboard.md", "leaderboard.csv", "best.toml", "leaderboard.json", "report.html"]
 PICTURES = ["rungs.png", "costs.png", "dimensions.png"]
 
 
@@ -153,6 +154,25 @@ def test_every_picture_is_named_in_the_text_and_shows_something(report):
         with Image.open(report / name) as picture:
             assert min(picture.size) > 300
             assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 8
+
+
+def test_the_page_has_every_trial_and_every_dimension_that_varies(search, report):
+    import plotly.graph_objects as go
+
+    found = SearchReader(search.path).read()
+    trials = [trial for trial in found.trials if trial.scored]
+    dimensions = varied(found, trials)
+    assert {"stacks", "optimizer"} <= dimensions.keys()
+    lines = choices_chart(dimensions, trials)
+    names = [axis["label"] for axis in lines["data"][0]["dimensions"]]
+    assert names == ["accuracy, %", "epochs", *dimensions]
+    for axis in lines["data"][0]["dimensions"]:
+        assert len(axis["values"]) == len(trials)
+    for figure in (lines, rungs_chart(trials), costs_chart(trials, "macs")):
+        go.Figure(figure)  # raises ValueError for what plotly does not know
+    page = (report / "report.html").read_text("utf-8")
+    assert page.count("Plotly.newPlot(") >= 4
+    assert all(f"<td>{trial.trial_id}</td>" in page for trial in trials)
 
 
 def test_effects_are_against_trials_of_the_same_rung(search):

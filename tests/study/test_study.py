@@ -20,6 +20,7 @@ from kerasresnet.run import Run
 from tuning.study import __main__ as study_module
 from tuning.study.__main__ import Clock, run_study
 from tuning.study.options import StudyOptions
+from tuning.study.page import factor_chart
 from tuning.study.process import look
 from tuning.study.report import write_report
 from tuning.study.runs import Study
@@ -204,7 +205,7 @@ def test_a_row_is_a_value_with_mean_and_deviation_over_seeds(tiny_study, finish)
     broken = study.runs()[2]
     Run.create(broken.run.path, broken.recipe, {"seed": broken.seed})
     broken.run.update(status="failed", error="it broke")
-    markdown, table, facts, plot = write_report(study)
+    markdown, table, facts, plot, page = write_report(study)
     text = markdown.read_text()
     assert "| `pool=global` (the base) | `stem8s2-BB1x8-BN1x4` | 2,034 |" in text
     assert "| 0, 1, 2 | 80.00 % ± 0.00 | 71.00 % ± 1.00 |" in text
@@ -217,6 +218,24 @@ def test_a_row_is_a_value_with_mean_and_deviation_over_seeds(tiny_study, finish)
     assert float(rows[1]["test_mean"]) == pytest.approx(0.81) and rows[1]["seeds"] == "0 1 2"
     assert read_json(facts)["factors"]["pool"][0]["test_accuracy"] == [0.7, 0.71, 0.72]
     assert plot.read_bytes().startswith(b"\x89PNG")
+    shown = page.read_text("utf-8")
+    assert shown.count("Plotly.newPlot(") >= 2 and "it broke" in shown
+    assert "<code>pool=global (the base)</code>" in shown.replace("\N{NO-BREAK SPACE}", " ")
+    assert "pool=global, seed 2" in shown
+
+
+def test_plotly_knows_every_field_of_the_chart():
+    import plotly.graph_objects as go
+
+    row = {"setting": "<b>", "seeds": [0, 1]}
+    row |= {f"{part}_{name}": 0.5 for part in ("val", "test") for name in ("mean", "std")}
+    none = row | {"seeds": [], "val_mean": None, "test_mean": None}
+    scores, nothing = ({f"{part}_accuracy": found for part in ("val", "test")}
+                       for found in ([0.4, 0.6], []))  # fmt: skip
+    chart = factor_chart([row | scores, none | nothing])
+    go.Figure(chart)  # raises ValueError for what plotly does not know
+    assert chart["data"][0]["x"] == [40, 60] and chart["data"][1]["x"] == [50]
+    assert chart["layout"]["yaxis"]["ticktext"] == ["&lt;b&gt;"] * 2
 
 
 def test_validation_accuracy_is_that_of_the_weights_that_were_kept(tiny_study, finish):
@@ -277,7 +296,7 @@ def test_a_run_that_fails_is_recorded_and_the_study_goes_on(here):
     assert f"failed: {bad.name}: KerasResNetError: the training loss" in done.stderr
     assert "| `learning_rate=0.05` (the base) |" in done.stdout
     assert "0 of 1" in done.stdout and "2 epochs in all" in done.stdout
-    report = {"table.md", "table.csv", "table.json", "plot.png"}
+    report = {"table.md", "table.csv", "table.json", "plot.png", "report.html"}
     assert report <= {path.name for path in (here / "study").iterdir()}
     for name in report:
         (here / "study" / name).unlink()

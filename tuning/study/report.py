@@ -1,4 +1,4 @@
-"""The report of a study, from its files alone: tables as Markdown, CSV and JSON, and a plot.
+"""The report of a study, from its files alone: tables as Markdown, CSV and JSON, plot and page.
 
 A row is one value of one factor; its spread is the standard deviation over seeds.
 """
@@ -16,6 +16,7 @@ from kerasresnet.disk import read_json, write_json, write_text
 from kerasresnet.errors import UsageError
 from kerasresnet.network.budget import count_macs, count_parameters
 from tuning.study.factors import Setting
+from tuning.study.page import study_page
 from tuning.study.runs import Study
 
 TITLES = (
@@ -31,7 +32,7 @@ TITLES = (
 
 
 def write_report(study: Study) -> list[Path]:
-    """Write table.md, .csv, .json and plot.png into the study; returns their paths.
+    """Write table.md, .csv, .json, plot.png and report.html into the study; returns their paths.
 
     The same result files give the same tables. Raises `UsageError` where no run has finished.
     """
@@ -49,7 +50,11 @@ def write_report(study: Study) -> list[Path]:
     write_text(paths[0], _markdown(facts, tables, _failures(study)))
     write_text(paths[1], _csv(tables))
     write_json(paths[2], facts | {"factors": tables, "failed": _failures(study)})
-    return [*paths, plot]
+    page = study.path / "report.html"
+    cells = {factor: [_cells(row) for row in rows] for factor, rows in tables.items()}
+    title = f"One factor at a time: {facts['base']} on {facts['data']}"
+    write_text(page, study_page(title, _said(facts), tables, TITLES, cells, _failures(study)))
+    return [*paths, plot, page]
 
 
 def kept_val_accuracy(results: dict[str, Any]) -> float | None:
@@ -135,16 +140,7 @@ def _all(results: Sequence[dict[str, Any]], name: str) -> list[Any]:
 def _markdown(
     facts: dict[str, Any], tables: dict[str, list[dict[str, Any]]], failed: dict[str, str]
 ) -> str:
-    kept = {"best": "the epoch best on validation", "last": "the last epoch"}
-    lines = [
-        f"# One factor at a time: `{facts['base']}` on {facts['data']}",
-        "",
-        f"Images to train / validate / test: {'; '.join(facts['images'])}. Epochs: "
-        f"{_listed(facts['epochs'])}; weights of {_listed([kept[k] for k in facts['keep']])}; the "
-        f"test set read once a run, at its end. {'; '.join(facts['devices'])}; "
-        f"{_listed(facts['precisions'])}. {facts['finished']} of {facts['runs']} runs finished. "
-        "± is the standard deviation over seeds; minutes are those of one training, the median.",
-    ]
+    lines = [f"# One factor at a time: `{facts['base']}` on {facts['data']}", "", _said(facts)]
     for factor, rows in tables.items():
         lines += ["", f"## {factor}", "", f"| {' | '.join(TITLES)} |"]
         lines += ["|---|---|---:|---:|---|---:|---:|---:|"]
@@ -153,6 +149,18 @@ def _markdown(
         lines += ["", "Failed:", "", *(f"- `{name}`: {error}" for name, error in failed.items())]
     lines += ["", "![Accuracy of every setting](plot.png)"]
     return "\n".join(lines) + "\n"
+
+
+def _said(facts: dict[str, Any]) -> str:
+    """How it was measured."""
+    kept = {"best": "the epoch best on validation", "last": "the last epoch"}
+    return (
+        f"Images to train / validate / test: {'; '.join(facts['images'])}. Epochs: "
+        f"{_listed(facts['epochs'])}; weights of {_listed([kept[k] for k in facts['keep']])}; the "
+        f"test set read once a run, at its end. {'; '.join(facts['devices'])}; "
+        f"{_listed(facts['precisions'])}. {facts['finished']} of {facts['runs']} runs finished. "
+        "± is the standard deviation over seeds; minutes are those of one training, the median."
+    )
 
 
 def _listed(values: Sequence[Any]) -> str:

@@ -3,7 +3,7 @@
 study.json              base, data, seeds, and the recipe of every setting
 runs/<setting>-seed<k>/ one run each, with its results.json
 logs/                   what the trainings print
-table.md .csv .json     the report, with plot.png; written from the files above
+table.md .csv .json     the report, with plot.png and report.html; written from the files above
 """
 
 from __future__ import annotations

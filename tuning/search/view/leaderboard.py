@@ -20,6 +20,7 @@ from kerasresnet.data import DataRequest
 from kerasresnet.disk import write_json, write_text
 from kerasresnet.errors import UsageError
 from tuning.search.project import Project
+from tuning.search.view.page import search_page
 from tuning.search.view.plots import draw_plots
 from tuning.search.view.progress import duration, epochs, percent, progress_of
 from tuning.search.view.times import described_times, epoch_seconds, too_slow
@@ -33,9 +34,9 @@ _ITS_OWN = ("name", "spec")
 def write_report(folder: str | Path, out: Path | None = None) -> list[Path]:
     """Write the report of the search in `folder` to `out` (default: `report/` in it).
 
-    leaderboard.md, .csv and .json, pictures, and best.toml, which `python -m kerasresnet.fit
-    --recipe` takes. The same search gives the same files. Returns their paths. Raises `UsageError`
-    where `folder` is no search, or none of its trials has finished.
+    leaderboard.md, .csv and .json, pictures, all of it on one page (report.html), and best.toml,
+    which `python -m kerasresnet.fit --recipe` takes. The same search gives the same files. Returns
+    their paths. Raises `UsageError` where `folder` is no search or no trial of it has finished.
     """
     project = Project.open(folder)
     _ = project.settings  # damaged ones are told here
@@ -57,6 +58,7 @@ def write_report(folder: str | Path, out: Path | None = None) -> list[Path]:
         "leaderboard.md": _markdown(search, trials, pictures),
         "leaderboard.csv": _csv(search, trials, rows),
         "best.toml": _best_recipe(search, trials),
+        "report.html": _page(search, trials),
     }
     for name, text in texts.items():
         write_text(out / name, text)
@@ -140,7 +142,7 @@ def _markdown(search: Search, trials: Sequence[Trial], pictures: dict[str, Path]
         "Most epochs first, then by score: that of an early rung is of a less trained network. A "
         "promoted trial has a row for each of its rungs; seconds are those of all its epochs.",
         "",
-        *_leaderboard(search, trials),
+        *_table(*_leaderboard(search, trials)),
         "",
     ]
     for caption, path in pictures.items():
@@ -214,7 +216,13 @@ def _standard_error(trial: Trial) -> float:
     return 100 * math.sqrt(trial.score * (1 - trial.score) / trial.facts["images"]["val"])
 
 
-def _leaderboard(search: Search, trials: Sequence[Trial]) -> list[str]:
+def _page(search: Search, trials: Sequence[Trial]) -> str:
+    head, _, rows = _leaderboard(search, trials)
+    return search_page(search, trials, _header(search, trials), head, rows)
+
+
+def _leaderboard(search: Search, trials: Sequence[Trial]) -> tuple[list[str], str, list[list[str]]]:
+    """Its head, the alignment of its columns, its rows."""
     fields = [*SHOWN, *_differing(trials)]
     head = ["rank", "trial", "score", "epochs", "network", "parameters", "of the limit", "MACs"]
     timed = epoch_seconds(search)
@@ -230,7 +238,7 @@ def _leaderboard(search: Search, trials: Sequence[Trial]) -> list[str]:
         row += [_values_text(getattr(trial.recipe, field)) for field in fields]
         rows.append([*row, f"{_seconds(trial):.0f}", trial.parent or ""])
     names = [field.replace("_", " ") for field in fields]
-    return _table([*head, *names, "seconds", "from"], alignment, rows)
+    return [*head, *names, "seconds", "from"], alignment, rows
 
 
 def _differing(trials: Sequence[Trial]) -> list[str]:
