@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -40,6 +40,8 @@ class ExportOptions:
     parameters, twice the work."""
     max_batch: int = 1024
     """saved_model: a request of more images is refused, in every signature."""
+    calibrate: bool = True
+    """Answer as surely as is right, by the temperature that the run fitted on validation images."""
     measure: bool = False
     """saved_model: measure export and Keras model on the whole test set, for the model card."""
     force: bool = False
@@ -86,6 +88,7 @@ def export(options: ExportOptions) -> Path:
         precision=options.precision,
         tta=None if options.tta == "none" else options.tta,
         max_batch=options.max_batch,
+        calibrated=options.calibrate,
         measure_on=data,
     )
 
@@ -111,11 +114,14 @@ def _other_format(run: Run, options: ExportOptions) -> Path:
     from kerasresnet.export.card import model_card
     from kerasresnet.export.fold import fold_batch_norm
     from kerasresnet.export.formats import export_format
-    from kerasresnet.export.saved_model import resolve
+    from kerasresnet.export.saved_model import resolve, set_temperature
     from kerasresnet.load.runtimes import require
 
     require(options.format)
     _, model, name, labels = resolve(run, options.name)
+    settings: dict[str, Any] = {"format": options.format}
+    if options.calibrate and (temperature := set_temperature(run, model)):
+        settings["temperature"] = round(temperature, 4)
     data = _data(run, options)
     return export_format(
         fold_batch_norm(model),
@@ -125,7 +131,7 @@ def _other_format(run: Run, options: ExportOptions) -> Path:
         labels=labels,
         calibration=data.x_train,
         version=options.version,
-        card=model_card(run, labels, {"format": options.format}),
+        card=model_card(run, labels, settings),
     )
 
 

@@ -38,6 +38,7 @@ def export_saved_model(
     precision: Literal["float32", "bfloat16"] = "float32",
     tta: Literal["flip"] | None = None,
     max_batch: int = 1_024,
+    calibrated: bool = True,
     measure_on: ImageData | None = None,
 ) -> Path:
     """Export a run (or a model of ours) and return the directory of the new version.
@@ -46,8 +47,10 @@ def export_saved_model(
     the names of the classes, the run's own by default, else "0", "1", …. Batch norms are folded
     into convolutions; `freeze` writes variables as constants, which a server runs faster, and
     bfloat16 computes in it. `tta` "flip" answers with the mean over the image and its mirror image,
-    for twice the work. A request of more than `max_batch` images is refused. With `measure_on` the
-    model card says what the export and the Keras model reach on all of its test images.
+    for twice the work. A request of more than `max_batch` images is refused. `calibrated` divides
+    the logits by the temperature that the run fitted on its validation images, where it had enough:
+    the same answers, as sure as they are right. With `measure_on` the model card says what the
+    export and the Keras model reach on all of its test images.
 
     Raises `UsageError` for something that cannot be exported or a version that exists,
     `KerasResNetError` where the written model does not give what the Keras model gives.
@@ -61,6 +64,7 @@ def export_saved_model(
     if max_batch < 1:
         raise UsageError(f"max_batch is 1 image or more, received {max_batch}")
     run, model, name, labels = resolve(run_or_model, name, labels)
+    temperature = set_temperature(run, model) if calibrated else None
     home = Path(export_dir) / name
     refuse_taken(home, version)
     with aside(home) as folder:
@@ -80,6 +84,8 @@ def export_saved_model(
             accuracy = measure_export(model, folder, measure_on, tta, min(500, max_batch))
         settings = {"precision": precision, "frozen": freeze or precision == "bfloat16"}
         settings["max_batch"] = max_batch
+        if temperature:
+            settings["temperature"] = round(temperature, 4)
         if tta:
             settings["tta"] = tta
         write_card(model_card(run, labels, settings, accuracy), folder / "assets.extra")
@@ -122,6 +128,19 @@ def resolve(
         raise UsageError(
             f"the model cannot be called {name!r}: {error}; give another --name"
         ) from None
+
+
+def set_temperature(run: Run | None, model: keras.Model) -> float | None:
+    """Divide the logits of `model` by its run's temperature, in its head's own weights.
+
+    Returns the temperature, None (and changes nothing) where the run fitted none.
+    """
+    fitted = run.results.get("calibration") if run and run.results_path.is_file() else None
+    if not fitted:
+        return None
+    head = model.get_layer("head")
+    head.set_weights([values / fitted["temperature"] for values in head.get_weights()])
+    return fitted["temperature"]
 
 
 def _check(

@@ -21,6 +21,9 @@ from kerasresnet.run import Run, taken, versions
 
 if TYPE_CHECKING:
     from kerasresnet.data import ImageData
+    from kerasresnet.fit.epochs import Part
+
+CALIBRATION_IMAGES = 200  # fewer say too little of how sure a network may be
 
 
 def train_run(run: Run, recipe: Recipe, data: ImageData | None, *, seed: int = 0) -> dict[str, Any]:
@@ -70,7 +73,7 @@ def _train_and_measure(run: Run, recipe: Recipe, data: ImageData, seed: int) -> 
             "epochs": run.metrics,
             "train_seconds": round(sum(row["seconds"] for row in run.metrics), 1),
             "pflop": round(sum(recipe.pflop_by_epoch(len(train[0]))), 5),
-            "test": measure_kept_model(run, data),
+            **measure_kept_model(run, data, val),
         }
     )
 
@@ -83,14 +86,16 @@ def _draw(run: Run) -> None:
     write_page(run)
 
 
-def measure_kept_model(run: Run, data: ImageData) -> dict[str, Any]:
-    """Metrics of the run's kept model on the test set, in float32 as it will be served.
+def measure_kept_model(run: Run, data: ImageData, val: Part) -> dict[str, Any]:
+    """What the run's kept model reaches on the test set, in float32 as it will be served.
 
-    Those of the plain network, and under "tta" of the mean over image and mirror image. What it
-    answered is kept in the run, for its page.
+    "test" has the metrics of the plain network, and under "tta" those of the mean over image and
+    mirror image; "calibration" the temperature that fits the images of `val`, where they are
+    enough. What the network answered is kept in the run, for its page.
     """
     from kerasresnet import machine
-    from kerasresnet.evaluate.measure import measure_keeping_logits
+    from kerasresnet.evaluate.calibration import calibrate
+    from kerasresnet.evaluate.measure import logits_on, measure_keeping_logits
     from kerasresnet.load.predictor import load_keras
     from kerasresnet.report.predictions import predictions_of
 
@@ -103,7 +108,10 @@ def measure_kept_model(run: Run, data: ImageData) -> dict[str, Any]:
         model.predict_on_batch, data.x_test, data.y_test, data.labels
     )
     predictions_of(logits, data, run.recipe.augment).write(run)
-    return metrics
+    if len(val[0]) < CALIBRATION_IMAGES:
+        return {"test": metrics}
+    of_val = logits_on(model.predict_on_batch, val[0])
+    return {"test": metrics, "calibration": calibrate(of_val, val[1], logits, data.y_test)}
 
 
 def begin(options: FitOptions) -> tuple[Run, ImageData]:

@@ -68,7 +68,7 @@ def page_of(results: Results, predictions: Predictions | None = None, *, missing
         labels = results["labels"]
         body += [
             _pictures(predictions, labels),
-            _calibration(predictions, results["recipe"]["label_smoothing"]),
+            _calibration(predictions, results),
         ]
     elif test:
         words = f"Mistakes, hits and calibration are left out: {missing or 'no predictions here'}."
@@ -194,7 +194,7 @@ def _caption(labels: list[str], said: int, true: int, probabilities: np.ndarray)
     return first, f"or {labels[second]} {percent(probabilities[second], 0)}"
 
 
-def _calibration(predictions: Predictions, smoothing: float) -> Markup:
+def _calibration(predictions: Predictions, results: Results) -> Markup:
     bins = reliability(predictions.probabilities, predictions.labels)
     mean = float(np.nansum(bins.counts * bins.confidence) / bins.counts.sum())
     words = (
@@ -202,7 +202,12 @@ def _calibration(predictions: Predictions, smoothing: float) -> Markup:
         f"confidence is {percent(mean)} on the average. Where bars end over the diagonal it is "
         "right more often than it says, under it less often."
     )
-    if smoothing:
+    if fitted := results.get("calibration"):
+        words += (
+            f" Exports divide the logits by {fitted['temperature']:.3f}, fitted on validation "
+            f"images, and have {percent(fitted['test_error_after'])}."
+        )
+    if results["recipe"]["label_smoothing"]:
         words += " Label smoothing teaches a network to be less sure."
     chart = markup.chart(reliability_chart(bins), "reliability")
     return markup.section("Calibration", markup.paragraph(words), chart)

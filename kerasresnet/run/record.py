@@ -91,6 +91,17 @@ class Tested(_Record):
     tta: dict[str, dict[str, float]] | None = None
 
 
+class Calibration(_Record):
+    """What makes the kept model as sure as it is right, fitted on validation images."""
+
+    temperature: Annotated[float, Field(gt=0)]
+    images: Annotated[int, Field(ge=1)]
+    test_error: Annotated[float, Field(ge=0, le=1)]
+    """Expected calibration error on the test images, of the plain network."""
+    test_error_after: Annotated[float, Field(ge=0, le=1)]
+    """The same with its logits divided by the temperature."""
+
+
 class RunResults(RunFacts):
     """results.json: everything measured."""
 
@@ -102,6 +113,7 @@ class RunResults(RunFacts):
     train_seconds: float
     pflop: float | None = None
     test: Tested
+    calibration: Calibration | None = None
 
 
 class StateRecord(_Record):

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from kerasresnet.errors import UsageError
-from kerasresnet.evaluate.calibration import expected_calibration_error, reliability
+from kerasresnet.evaluate.calibration import (
+    calibrate,
+    expected_calibration_error,
+    fit_temperature,
+    reliability,
+)
 
 
 def two_classes(confidences):
@@ -52,3 +57,30 @@ def test_every_confidence_is_in_one_bin_its_upper_edge_included():
 def test_what_does_not_belong_together_is_refused(shape, labels, bins):
     with pytest.raises(UsageError, match=r"calibration takes probabilities \[N, classes\]"):
         expected_calibration_error(np.ones(shape), np.zeros(labels, int), bins=bins)
+
+
+def drawn_at(temperature, images=20_000):
+    """Logits, and labels as often as softmax(logits / temperature) says."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 4, (images, 5))
+    noise = rng.gumbel(size=logits.shape)
+    return logits, (logits / temperature + noise).argmax(axis=1)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_temperature_is_that_of_which_the_labels_were_drawn(temperature):
+    assert fit_temperature(*drawn_at(temperature)) == pytest.approx(temperature, rel=0.05)
+
+
+def test_a_network_that_is_less_sure_than_right_is_mended():
+    logits, labels = drawn_at(0.5)
+    found = calibrate(logits[:2000], labels[:2000], logits[2000:], labels[2000:])
+    assert found["temperature"] == pytest.approx(0.5, rel=0.1)
+    assert found["images"] == 2000
+    assert found["test_error"] > 0.05
+    assert found["test_error_after"] < 0.015
+
+
+def test_a_network_that_is_never_wrong_gets_a_temperature_all_the_same():
+    logits = np.eye(3, dtype="float32")[[0, 1, 2, 0]]
+    assert fit_temperature(logits, logits.argmax(axis=1)) == pytest.approx(0.05, rel=0.01)

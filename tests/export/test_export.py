@@ -1,6 +1,7 @@
 """What is exported equals the model, is published whole or not at all, and refuses bad input."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ import pytest
 
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.export import export_saved_model, publish, saved_model
+from kerasresnet.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +223,43 @@ def test_with_tta_an_export_answers_with_the_mean_over_mirror_images(
     assert card["test_accuracy_of_this_export"]["keras"] == expected
     assert card["accuracy"]["test_with_mirror_image"] == expected
     assert "twice the multiply" in (path / "assets.extra" / "model_card.md").read_text()
+
+
+@pytest.fixture
+def calibrated_run(finished_run, tmp_path):
+    """The run as if its validation images had been enough to fit a temperature on."""
+    path = tmp_path / "calibrated"
+    shutil.copytree(finished_run.path, path)
+    results = json.loads((path / "results.json").read_text())
+    errors = {"test_error": 0.2, "test_error_after": 0.01}
+    results["calibration"] = {"temperature": 0.5, "images": 300, **errors}
+    (path / "results.json").write_text(json.dumps(results))
+    return Run.open(path)
+
+
+def test_an_export_is_as_sure_as_its_run_is_right(calibrated_run, digits, tmp_path):
+    import keras
+    import tensorflow as tf
+
+    images = digits.x_test[:50]
+    logits = keras.saving.load_model(calibrated_run.model_path).predict(images, verbose=0)
+    for calibrated, divisor in ((True, 0.5), (False, 1)):
+        path = export_saved_model(calibrated_run, tmp_path / "served", calibrated=calibrated)
+        served = tf.saved_model.load(str(path)).signatures["serving_default"](tf.constant(images))
+        expected = tf.nn.softmax(logits / divisor)
+        np.testing.assert_allclose(served["probabilities"], expected, atol=1e-5)
+        np.testing.assert_array_equal(served["class_id"], logits.argmax(axis=1))
+        card = json.loads((path / "assets.extra" / "model_card.json").read_text())
+        text = (path / "assets.extra" / "model_card.md").read_text()
+        assert card["export"].get("temperature") == (0.5 if calibrated else None)
+        assert ("1.0%, without it 20.0%" in text) == calibrated
+        assert ("are not calibrated" in text) == (not calibrated)
+
+
+def test_a_run_with_few_validation_images_is_exported_as_it_is(finished_run, exported):
+    assert finished_run.results.get("calibration") is None
+    card = json.loads((exported / "assets.extra" / "model_card.json").read_text())
+    assert "temperature" not in card["export"]
 
 
 def test_evaluate_measures_tta_beside_the_plain_network(finished_run, exported):
