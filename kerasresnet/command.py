@@ -8,9 +8,12 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from kerasresnet.errors import UsageError
 from kerasresnet.network.spec import ResNetSpec
@@ -95,6 +98,16 @@ def _strange(received: list[str], lines: list[str]) -> str:
         return f"there is no flag {flag.split('=')[0]}"
     listed = ", ".join(near[:-1]) + (" or " if near[1:] else "") + near[-1]
     return f"there is no flag {flag.split('=')[0]}: did you mean {listed}?"
+
+
+def print_facts(rows: Mapping[str, str]) -> None:
+    """A plan as a table: what each line is about, and what it says, as wide as the terminal."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, escape(value))
+    Console().print(table)
 
 
 @contextlib.contextmanager

@@ -38,6 +38,8 @@ class FitOptions(DataOptions):
     """Where the exported model goes: <export-dir>/<name>/<version>/."""
     export: bool = True
     """Whether to export the trained model."""
+    dry_run: bool = False
+    """Check everything and print the plan with its cost; train nothing, leave nothing."""
     force: bool = False
     """Export a network that learnt nothing as well."""
     verbose: bool = False

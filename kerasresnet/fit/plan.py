@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from kerasresnet.command import print_facts
 from kerasresnet.errors import UsageError
 
 if TYPE_CHECKING:
     from kerasresnet.data import ImageData
-    from kerasresnet.fit.options import FitOptions
     from kerasresnet.recipe import Recipe
-    from kerasresnet.run import Run
 
 
 def fitted(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> Recipe:
@@ -72,13 +70,23 @@ def check_batch(recipe: Recipe, name: str, left: int) -> None:
         )
 
 
-def print_plan(run: Run, recipe: Recipe, data: ImageData, options: FitOptions) -> None:
-    """Spec, cost against the limit, data, recipe, device, and where the results go."""
+def print_plan(
+    recipe: Recipe,
+    data: ImageData,
+    facts: Mapping[str, Any],
+    *,
+    done: int = 0,
+    run: str,
+    export: Path | None,
+) -> None:
+    """Spec, cost against the limit, data, recipe, device, and where the results go.
+
+    `facts` are those of run.json; `done` epochs are trained already; `run` and `export` say where
+    these go.
+    """
     from kerasresnet.machine import describe_device, resolve_precision
 
-    facts = run.facts
     held_out = check_fits(recipe, data)
-    done = max((state.epoch for state in run.states()), default=0)
     validated = held_out if data.x_val is None else len(data.x_val)
     rows = {
         "spec": str(recipe.spec),
@@ -98,15 +106,10 @@ def print_plan(run: Run, recipe: Recipe, data: ImageData, options: FitOptions) -
         "device": describe_device(),
         "precision": resolve_precision(recipe.precision),
         "seed": str(facts["seed"]),
-        "run": str(run.path),
-        "export": f"{options.export_dir / recipe.name}/" if options.export else "none",
+        "run": run,
+        "export": f"{export / recipe.name}/" if export else "none",
     }
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in rows.items():
-        table.add_row(name, escape(value))
-    Console().print(table)
+    print_facts(rows)
 
 
 def _classes(data: ImageData) -> str:

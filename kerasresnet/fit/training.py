@@ -114,8 +114,8 @@ def measure_kept_model(run: Run, data: ImageData, val: Part) -> dict[str, Any]:
     return {"test": metrics, "calibration": calibrate(of_val, val[1], logits, data.y_test)}
 
 
-def begin(options: FitOptions) -> tuple[Run, ImageData]:
-    """Check everything that was asked for, load the data, make the run directory."""
+def prepare(options: FitOptions) -> tuple[Recipe, ImageData, dict[str, Any]]:
+    """Check everything that was asked for, load the data; recipe, data, and the facts of a run."""
     from kerasresnet.machine import describe_device, resolve_precision
 
     recipe, request = options.training, options.request()
@@ -142,14 +142,24 @@ def begin(options: FitOptions) -> tuple[Run, ImageData]:
         "versions": versions(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    if options.run_dir:
-        return Run.create(options.run_dir, recipe, facts), data
-    return Run.create_under(Path("runs"), recipe, facts), data
+    return recipe, data, facts
 
 
 def fit_command(options: FitOptions) -> None:
     """Plan, train, test, export; Ctrl-C says how to go on."""
-    run, data = (Run.open(options.resume), None) if options.resume else begin(options)
+    data, export = None, options.export_dir if options.export else None
+    if options.resume:
+        run = Run.open(options.resume)
+    else:
+        recipe, data, facts = prepare(options)
+        if options.dry_run:
+            where = f"{options.run_dir or f'runs/<time>-{recipe.name}'} (a dry run makes nothing)"
+            print_plan(recipe, data, facts, run=where, export=export)
+            return
+        if options.run_dir:
+            run = Run.create(options.run_dir, recipe, facts)
+        else:
+            run = Run.create_under(Path("runs"), recipe, facts)
     with run.locked():  # all of the time: what another process trains is not written to
         _go_on(run, options, data)
 
@@ -173,7 +183,9 @@ def _go_on(run: Run, options: FitOptions, data: ImageData | None) -> None:
             data = load_again(run.fact("data"), run.facts.get("data_settings"), options.data_dir)
         if options.resume:
             run.update(status="running", error=None, versions=versions(), device=describe_device())
-        print_plan(run, recipe, data, options)
+        done = max((state.epoch for state in run.states()), default=0)
+        export = options.export_dir if options.export else None
+        print_plan(recipe, data, run.facts, done=done, run=str(run.path), export=export)
     try:
         results = train_run(run, recipe, data, seed=run.fact("seed"))
         dead = why_dead(results["test"])

@@ -386,6 +386,21 @@ def test_ctrl_c_says_how_to_go_on_and_resume_finishes(tmp_path):
     assert again.returncode == 2 and "finished already" in again.stderr
 
 
+def test_a_dry_run_says_all_and_makes_nothing(tmp_path, monkeypatch, capsys):
+    from kerasresnet.fit.options import parse_fit_options
+    from kerasresnet.fit.training import fit_command
+
+    monkeypatch.chdir(tmp_path)
+    fit_command(parse_fit_options(["--data", "digits", "--dry-run"]))
+    printed = capsys.readouterr().out
+    assert "BB1x16-BB1x32-BB1x64" in printed
+    assert "PFLOP of training" in printed
+    assert "runs/<time>-digits (a dry run makes nothing)" in printed
+    with pytest.raises(UsageError, match=r"not one batch of 2,000"):
+        fit_command(parse_fit_options(["--data", "digits", "--dry-run", "--batch-size", "2k"]))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_existing_run_directory_is_never_touched(tmp_path):
     (tmp_path / "run").mkdir()
     result = fit("--data", "digits", "--run-dir", "run", cwd=tmp_path)

@@ -18,9 +18,9 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from kerasresnet.command import print_facts
 from kerasresnet.data import DataRequest
 from kerasresnet.disk import write_text
 from kerasresnet.errors import UsageError, exit_on_error
@@ -150,12 +150,7 @@ def print_plan(project: Project, options: SearchOptions, start: ResNetSpec) -> N
         "processes": _processes(options),
         "kept in": str(project.path),
     }
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in rows.items():
-        table.add_row(name, escape(value))
-    Console().print(table)
+    print_facts(rows)
 
 
 def _processes(options: SearchOptions) -> str:
