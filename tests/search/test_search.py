@@ -89,7 +89,9 @@ def test_the_command_that_trains_the_winner_carries_its_data(flags, command, mon
     monkeypatch.setattr(search_module, "read_trials", lambda path: [])
     monkeypatch.setattr(search_module, "write_report", lambda path, folder: [])
     options = parse_search_options(["--report-to", "report", *flags])
-    assert search_module._finish(SimpleNamespace(path=Path("search")), options) == 0
+    settings = SimpleNamespace(data=options.data, data_settings=None)
+    project = SimpleNamespace(path=Path("search"), settings=settings)
+    assert search_module._finish(project, options) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"  python -m kerasresnet.fit {command}"
 
