@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def train_epochs(
             network = fast_copy(network, halves=machine.trains_by_halves(recipe.batch_size))
         with run.locked():
             last = recipe.epochs if until is None else until
-            _fit_epochs(network, kept, run, recipe, train, val, seed, last, callbacks)
+            _Training(run, recipe, network, kept, train, val, seed).fit(last, callbacks)
 
 
 def compile_model(model: keras.Model, recipe: Recipe, images: int) -> None:
@@ -129,57 +130,112 @@ def compile_model(model: keras.Model, recipe: Recipe, images: int) -> None:
     )
 
 
-def _fit_epochs(network, kept, run: Run, recipe: Recipe, train, val, seed, last, extra) -> None:
-    """Train the epochs up to `last` that `run` does not have yet, writing each one down."""
-    from kerasresnet.data import steps_per_epoch
-    from kerasresnet.data.statistics import balanced_weights
-    from kerasresnet.fit.augmented_model import AugmentedModel
-    from kerasresnet.fit.callbacks import (
-        ParameterBudget,
-        RunWriter,
-        StopOnNaN,
-        TimeLeft,
-        WeightAverage,
-    )
-    from kerasresnet.fit.restore import restore
-    from kerasresnet.network.resolution import spans
+@dataclass(frozen=True)
+class _Training:
+    """A run, what trains for it, and the images it sees."""
 
-    on_device = recipe.augment_on == "device" and _augmentation(recipe, recipe.sizes[0])
-    model = AugmentedModel(network, on_device, seed) if on_device else network
-    compile_model(model, recipe, len(train[0]))
-    averaged = bool(recipe.ema or recipe.lookahead)
-    first_epoch = restore(run, model, network, kept, keep=recipe.keep, averaged=averaged)
-    if first_epoch >= last:
-        return
-    steps = steps_per_epoch(len(train[0]), recipe.batch_size)
-    callbacks = [ParameterBudget(recipe.max_params), StopOnNaN()]
-    if averaged:
-        total, rule = steps * recipe.epochs, {"ema": recipe.ema, "lookahead": recipe.lookahead}
-        callbacks += [WeightAverage(network, kept, total_steps=total, **rule)]
-    callbacks += [RunWriter(run, network, kept, keep=recipe.keep, averaged=averaged)]
-    pflop = recipe.pflop_by_epoch(len(train[0]))
-    callbacks += [TimeLeft(sum(pflop[first_epoch:last]), pflop[first_epoch] / steps)]
-    balanced = recipe.class_weights == "balanced"
-    weights = balanced_weights(train[1], recipe.spec.classes) if balanced else None
-    for size, first, end in spans(recipe.sizes, first_epoch, last):
-        augment = _augmentation(recipe, size)
-        if on_device:
-            model.augmentation, augment = augment, None
-        # One graph for each size: a graph for all of them would know none.
-        model.make_train_function(force=True)
-        batches, val_batches = _batches(train, val, recipe, augment, seed, first, end)
-        model.fit(
-            batches,
-            steps_per_epoch=steps,
-            initial_epoch=first,
-            epochs=end,
-            validation_data=val_batches,
-            validation_batch_size=VAL_BATCH,
-            class_weight=weights,
-            shuffle=False,  # the data is shuffled already, by seed and epoch
-            callbacks=[*callbacks, *extra],
-            verbose=1 if sys.stdout.isatty() else 2,  # a bar for people, a line an epoch for logs
+    run: Run
+    recipe: Recipe
+    network: keras.Model  # trains
+    kept: keras.Model  # the plain network that the run keeps
+    train: Part
+    val: Part
+    seed: int
+
+    @property
+    def averaged(self) -> bool:
+        return bool(self.recipe.ema or self.recipe.lookahead)
+
+    def fit(self, last: int, extra: Sequence[keras.callbacks.Callback]) -> None:
+        """Train the epochs up to `last` that the run does not have yet, writing each one down."""
+        from kerasresnet.data import steps_per_epoch
+        from kerasresnet.data.statistics import balanced_weights
+        from kerasresnet.fit.augmented_model import AugmentedModel
+        from kerasresnet.fit.restore import restore
+        from kerasresnet.network.resolution import spans
+
+        recipe, network, images = self.recipe, self.network, len(self.train[0])
+        on_device = recipe.augment_on == "device" and _augmentation(recipe, recipe.sizes[0])
+        model = AugmentedModel(network, on_device, self.seed) if on_device else network
+        compile_model(model, recipe, images)
+        states = {"keep": recipe.keep, "averaged": self.averaged}
+        first_epoch = restore(self.run, model, network, self.kept, **states)
+        if first_epoch >= last:
+            return
+        steps = steps_per_epoch(images, recipe.batch_size)
+        callbacks = [*self._callbacks(steps, first_epoch, last), *extra]
+        balanced = recipe.class_weights == "balanced"
+        weights = balanced_weights(self.train[1], recipe.spec.classes) if balanced else None
+        for span in spans(recipe.sizes, first_epoch, last):
+            augment = _augmentation(recipe, span.size)
+            if on_device:
+                model.augmentation, augment = augment, None
+            # One graph for each size: a graph for all of them would know none.
+            model.make_train_function(force=True)
+            batches, val_batches = self._batches(augment, span.first, span.end)
+            model.fit(
+                batches,
+                steps_per_epoch=steps,
+                initial_epoch=span.first,
+                epochs=span.end,
+                validation_data=val_batches,
+                validation_batch_size=VAL_BATCH,
+                class_weight=weights,
+                shuffle=False,  # the data is shuffled already, by seed and epoch
+                callbacks=callbacks,
+                verbose=1 if sys.stdout.isatty() else 2,  # a bar for people, lines for logs
+            )
+
+    def _callbacks(self, steps: int, first_epoch: int, last: int) -> list[keras.callbacks.Callback]:
+        """The guards, the average, the record of the run, the time left; `steps` are an epoch's."""
+        from kerasresnet.fit.callbacks import (
+            ParameterBudget,
+            RunWriter,
+            StopOnNaN,
+            TimeLeft,
+            WeightAverage,
         )
+
+        recipe, networks = self.recipe, (self.network, self.kept)
+        average = []
+        if self.averaged:
+            rule = {"ema": recipe.ema, "lookahead": recipe.lookahead}
+            average = [WeightAverage(*networks, total_steps=steps * recipe.epochs, **rule)]
+        pflop = recipe.pflop_by_epoch(len(self.train[0]))
+        return [
+            ParameterBudget(recipe.max_params),
+            StopOnNaN(),
+            *average,
+            RunWriter(self.run, *networks, keep=recipe.keep, averaged=self.averaged),
+            TimeLeft(sum(pflop[first_epoch:last]), pflop[first_epoch] / steps),
+        ]
+
+    def _batches(
+        self, augment: Augmentation | None, first_epoch: int, last: int
+    ) -> tuple[Any, Any]:
+        """Training and validation data: tf.data, or arrays where TensorFlow may be missing."""
+        import keras
+
+        recipe, val, classes = self.recipe, self.val, self.recipe.spec.classes
+        settings = {
+            "num_classes": classes,
+            "batch_size": recipe.batch_size,
+            "seed": self.seed,
+            "first_epoch": first_epoch,
+        }
+        if keras.backend.backend() == "tensorflow" or recipe.augment_on == "pipeline":
+            from kerasresnet.data import eval_dataset, train_dataset
+
+            epochs = last - first_epoch
+            batches = train_dataset(*self.train, augment=augment, epochs=epochs, **settings)
+            if not len(val[0]):
+                return batches, None
+            return batches, eval_dataset(*val, num_classes=classes, batch_size=VAL_BATCH)
+        from kerasresnet.data.arrays import ArrayBatches
+
+        targets = np.eye(classes, dtype="float32")[val[1]]
+        batches = ArrayBatches(*self.train, **settings)
+        return batches, (val[0], targets) if len(val[0]) else None
 
 
 def _augmentation(recipe: Recipe, size: int) -> Augmentation | None:
@@ -188,28 +244,3 @@ def _augmentation(recipe: Recipe, size: int) -> Augmentation | None:
 
     resized = None if size == recipe.spec.input_shape[0] else size
     return build_augmentation(recipe.augment, num_classes=recipe.spec.classes, size=resized)
-
-
-def _batches(train, val, recipe: Recipe, augment, seed, first_epoch, last) -> tuple[Any, Any]:
-    """Training and validation data: tf.data, or plain arrays where TensorFlow may be missing."""
-    import keras
-
-    classes = recipe.spec.classes
-    settings = {
-        "num_classes": classes,
-        "batch_size": recipe.batch_size,
-        "seed": seed,
-        "first_epoch": first_epoch,
-    }
-    if keras.backend.backend() == "tensorflow" or recipe.augment_on == "pipeline":
-        from kerasresnet.data import eval_dataset, train_dataset
-
-        epochs = last - first_epoch
-        batches = train_dataset(*train, augment=augment, epochs=epochs, **settings)
-        if not len(val[0]):
-            return batches, None
-        return batches, eval_dataset(*val, num_classes=classes, batch_size=VAL_BATCH)
-    from kerasresnet.data.arrays import ArrayBatches
-
-    targets = np.eye(classes, dtype="float32")[val[1]]
-    return ArrayBatches(*train, **settings), (val[0], targets) if len(val[0]) else None
