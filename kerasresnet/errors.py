@@ -23,11 +23,18 @@ class UsageError(KerasResNetError, ValueError):
     exit_code = 2
 
 
+def quoted(received: object, most: int = 200) -> str:
+    """What was received, as a message shows it: its repr, cut where it is long."""
+    text = repr(received)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def unknown(kind: str, received: object, known: Iterable[str]) -> str:
     """The sentence for a name that does not exist, with the nearest ones that do."""
     known = list(known)
-    return f"unknown {kind} {received!r}: {did_you_mean(received, known)}known are " + ", ".join(
-        known
+    return (
+        f"unknown {kind} {quoted(received)}: {did_you_mean(received, known)}known are "
+        + ", ".join(known)
     )
 
 

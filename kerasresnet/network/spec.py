@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from kerasresnet.errors import UsageError, did_you_mean, unknown
+from kerasresnet.errors import UsageError, did_you_mean, quoted, unknown
 from kerasresnet.schema import Schema
 
 EXPANSION = {"BB": 1, "BN": 4}  # channels out of a block = its channels x this
@@ -250,7 +250,7 @@ class ResNetSpec(Schema):
     def from_text(cls, text: str) -> Self:
         """Parse the text form, or look up a named spec (`table1-06`). Raises `UsageError`."""
         if not isinstance(text, str):
-            raise UsageError(f"a spec is text such as BB2x64-BN2x100, received {text!r}")
+            raise UsageError(f"a spec is text such as BB2x64-BN2x100, received {quoted(text)}")
         text = NAMED_SPECS.get(text, text)
         fields: dict[str, Any] = {"stacks": []}
         for part in text.split("-"):
@@ -282,7 +282,9 @@ def _parse_part(part: str, text: str, fields: dict[str, Any]) -> None:
 
     def put(**found: Any) -> None:
         if fields.keys() & found.keys():
-            raise UsageError(f"spec {text!r}: {part!r} says again what an earlier part said")
+            raise UsageError(
+                f"spec {quoted(text)}: {quoted(part)} says again what an earlier part said"
+            )
         fields.update(found)
 
     def numbers(match: re.Match) -> list[int | None]:
@@ -306,7 +308,7 @@ def _parse_part(part: str, text: str, fields: dict[str, Any]) -> None:
         stack = {name: v for name, v in zip(names, values, strict=True) if v is not None}
         if match[1] not in EXPANSION:
             raise UsageError(
-                f"spec {text!r}: unknown block type {match[1]!r} in {part!r}; "
+                f"spec {quoted(text)}: unknown block type {quoted(match[1])} in {quoted(part)}; "
                 "known are BB (basic) and BN (bottleneck)"
             )
         if match[match.lastindex] == "m":
@@ -314,7 +316,8 @@ def _parse_part(part: str, text: str, fields: dict[str, Any]) -> None:
         fields["stacks"].append(StackSpec(block=match[1], **stack))
     else:
         raise UsageError(
-            f"spec {text!r}: {did_you_mean(text, NAMED_SPECS)}cannot read {part!r}; write stacks "
+            f"spec {quoted(text)}: {did_you_mean(text, NAMED_SPECS)}cannot read {quoted(part)}; "
+            "write stacks "
             "as BB2x64 or BN3x128s1k5p3 (blocks x channels, stride, conv kernel, projection "
             "kernel; then m to go down by max-pool) joined by '-', with stem32k3s1 or whiten2, "
             "pool4, classes10, in32x32x3 "
