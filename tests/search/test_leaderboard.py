@@ -16,7 +16,7 @@ from tuning.search.view.page import choices_chart, costs_chart, rungs_chart, var
 from tuning.search.view.plots import residuals
 from tuning.search.view.trials import SearchReader, best_trial, read_trials
 
-TEXTS = ["leaderboard.md", "leaderboard.csv", "best.toml", "leaderboard.json", "report.html"]
+TEXTS = ["leaderboard.md", "leaderboard.csv", "best.toml", "report.html", "leaderboard.json"]
 PICTURES = ["rungs.png", "costs.png", "dimensions.png"]
 
 
