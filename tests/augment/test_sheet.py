@@ -56,7 +56,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess:
         (["--out", "sheet.jpg"], ".png"),
         (["--out", "nowhere/at/all/sheet.png"], "folder"),
         (["--out", "sheet.png", "--augment", "crap"], "did you mean 'crop'"),
-        (["--out", "sheet.png", "--data", "mnist"], "mnist"),
+        (["--out", "sheet.png", "--data", "cifar11"], "did you mean 'cifar10'"),
     ],
 )
 def test_wrong_flags_end_with_one_sentence_and_code_2(arguments, message):

@@ -252,7 +252,7 @@ def test_a_run_stopped_after_its_last_epoch_is_finished_by_resuming(
     recipe = tiny_recipe.replace(epochs=1, spec="stem4s4-BB1x4")
     run = make_run(recipe)
 
-    def interrupt(run, data):
+    def interrupt(run, data, val):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

@@ -217,7 +217,7 @@ def test_a_full_disk_ends_the_chief_and_holds_nobody_up(tmp_path, port, monkeypa
         raise OSError("the disk is full")
 
     monkeypatch.setattr(oracle, "save", full)
-    chief.join(10)
+    chief.join(60)
     assert not chief.is_alive() and str(chief.error) == "the disk is full"
     assert LOCKS[oracle].acquire(timeout=1)
 
