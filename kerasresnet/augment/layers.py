@@ -72,13 +72,14 @@ class ImageAugmentation(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasresnet")
 class RandomCrop(ImageAugmentation):
-    """A window of the image's own size out of the image padded with `pad` zeros on each side.
+    """A window of the image's own size out of the image padded with `pad` pixels on each side.
 
-    Every image draws its own offsets, each of 0…2·pad with the same probability.
+    Every image draws its own offsets, each of 0…2·pad with the same probability. The pad holds
+    zeros, or with `fill` "reflect" the image mirrored at its edges.
     """
 
-    def __init__(self, pad: int = 4, **kwargs):
-        super().__init__(steps.Crop(pad), **kwargs)
+    def __init__(self, pad: int = 4, fill: str = "zeros", **kwargs):
+        super().__init__(steps.Crop(pad, fill), **kwargs)
 
 
 @keras.saving.register_keras_serializable("kerasresnet")

@@ -66,6 +66,7 @@ def test_a_step_with_its_defaults_is_written_as_its_bare_name(name):
     [
         ("crop(pad=4)", Crop(pad=4)),
         ("crop(6)", Crop(pad=6)),
+        ("crop(pad=2, fill=reflect)", Crop(pad=2, fill="reflect")),
         (" Crop( pad = 2 ) ", Crop(pad=2)),
         ("flip(alternating=true)", Flip(alternating=True)),
         ("flip(alternating=True)", Flip(alternating=True)),
@@ -94,6 +95,7 @@ def test_forms_that_people_type_are_read(text, step):
         ("rendaugment", "did you mean 'randaugment'"),
         ("blur", "known are crop, flip, randaugment"),
         ("crop(padding=4)", "did you mean 'pad'"),
+        ("crop(fill=black)", "crop's fill is zeros or reflect"),
         ("crop(pad=4", "reads like"),
         ("crop(pad=x())", "reads like"),
         ("crop(pad=[4])", "reads like"),
