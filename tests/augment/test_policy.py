@@ -109,7 +109,7 @@ def test_forms_that_people_type_are_read(text, step):
         ("crop + flip", "reads like"),
         ("crop(**{})", "reads like"),
         ("", "reads like"),
-        ("crop(1, 2)", "at most 1"),
+        ("crop(1, zeros, 2)", "at most 2"),
         ("trivialaugment(9)", "takes no values"),
         ("trivialaugment(m=9)", "takes no values"),
         ("crop(1, pad=2)", "given twice"),
