@@ -14,7 +14,6 @@ from typing import get_args
 
 from kerasresnet.errors import UsageError, unknown
 
-
 CROP_FILLS = ("zeros", "reflect")
 
 

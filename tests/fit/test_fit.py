@@ -78,14 +78,16 @@ def test_csv_holds_the_same_epochs_as_json(finished_run):
     ],
 )
 def test_interrupted_and_resumed_equals_one_go(changes, tiny_recipe, digits, make_run, monkeypatch):
+    from kerasresnet.data import train_val_split
     from kerasresnet.fit import callbacks
-    from kerasresnet.fit.training import train_run
+    from kerasresnet.fit.epochs import train_epochs
 
     recipe = tiny_recipe.replace(
         keep="last", optimizer="convmuon", weight_decay=1e-3, norm_momentum=0.7, **changes
     )
     whole, broken = make_run(recipe, "whole"), make_run(recipe, "broken")
-    expected = train_run(whole, recipe, digits)
+    parts = train_val_split(digits.x_train, digits.y_train, 144, 0)
+    train_epochs(whole, recipe, *parts, seed=0)
 
     def interrupt(self, epoch, logs=None):
         if epoch == 2:
@@ -93,12 +95,12 @@ def test_interrupted_and_resumed_equals_one_go(changes, tiny_recipe, digits, mak
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(callbacks.StopOnNaN, "on_epoch_begin", interrupt)
-        train_run(broken, recipe, digits)
+        train_epochs(broken, recipe, *parts, seed=0)
     assert len(broken.metrics) == 2 and broken.states()[0].epoch == 2
-    results = train_run(Run.open(broken.path), recipe, digits)
+    train_epochs(Run.open(broken.path), recipe, *parts, seed=0)
     for ours, theirs in zip(weights_of(broken), weights_of(whole), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-4)
-    for ours, theirs in zip(results["epochs"], expected["epochs"], strict=True):
+    for ours, theirs in zip(broken.metrics, whole.metrics, strict=True):
         assert ours["learning_rate"] == theirs["learning_rate"]
         assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-3)
 
@@ -221,6 +223,7 @@ def test_validation_sees_the_average_and_training_goes_on_with_the_weights_to_th
             np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_short_run_is_not_made_worse_by_an_average_of_its_weights(digits, make_run):
     from kerasresnet.fit.training import train_run
 
