@@ -194,6 +194,13 @@ class DataRequest:
         )
 
     @property
+    def fetched_as(self) -> str | None:
+        """The folder of TFDS that a first use fetches; None where there is nothing to fetch."""
+        if self.data.startswith(TFDS) or (self.row and self.row.tfds):
+            return self._tfds_name
+        return None
+
+    @property
     def _tfds_name(self) -> str:
         return self.row.tfds if self.row else self.data.removeprefix(TFDS).replace(":", "/")
 

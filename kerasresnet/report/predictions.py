@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -112,7 +112,7 @@ def _augmented(images: np.ndarray, augment: Sequence[str]) -> np.ndarray:
     return np.stack([augmented(images, augment, 0, epoch) for epoch in range(1, TIMES + 1)])
 
 
-def kept_or_computed(run: Run, facts: Mapping[str, object]) -> tuple[Predictions | None, str]:
+def kept_or_computed(run: Run, facts: Mapping[str, Any]) -> tuple[Predictions | None, str]:
     """The predictions of a run with results, and why there are none.
 
     A run of before they were kept gets them now, where model and images are at hand: nothing is
@@ -124,7 +124,7 @@ def kept_or_computed(run: Run, facts: Mapping[str, object]) -> tuple[Predictions
     from kerasresnet.load.predictor import load_keras
 
     try:
-        data = _data_at_hand(str(facts["data"]))
+        data = _data_at_hand(facts)
         model = load_keras(run.model_path)
         logits = logits_on(model.predict_on_batch, data.x_test)
     except (KerasResNetError, KeyError, OSError) as error:
@@ -134,13 +134,15 @@ def kept_or_computed(run: Run, facts: Mapping[str, object]) -> tuple[Predictions
     return found, ""
 
 
-def _data_at_hand(name: str) -> ImageData:
-    """Test and training images. Raises `KerasResNetError` where they were to be downloaded."""
-    from kerasresnet.data import load_data
-    from kerasresnet.data.cifar10 import VERSION, find_data_dir
+def _data_at_hand(facts: Mapping[str, Any]) -> ImageData:
+    """The images of a run. Raises `KerasResNetError` where they are no more, or not here yet."""
+    from kerasresnet.data import DataRequest, load_again
+    from kerasresnet.data.cifar10 import find_data_dir
 
-    if name == "cifar10" and not (find_data_dir() / name / VERSION).is_dir():
+    data, settings = facts["data"], facts.get("data_settings")
+    fetched = DataRequest.from_facts(data, settings).fetched_as
+    if fetched and not (find_data_dir() / fetched).is_dir():
         raise KerasResNetError(
-            f"{name} is not in {find_data_dir()}; set TFDS_DATA_DIR to its place"
+            f"{data} is not in {find_data_dir()}; set TFDS_DATA_DIR to its place"
         )
-    return load_data(name, verbose=False)
+    return load_again(data, settings, verbose=False)

@@ -153,11 +153,12 @@ def test_a_run_without_predictions_gets_them_from_its_network(copied, prediction
     np.testing.assert_allclose(found.logits, predictions.logits, atol=1e-4)
 
 
-def test_nothing_is_downloaded_for_a_page(copied, tmp_path, monkeypatch):
+@pytest.mark.parametrize("data", ["cifar10", "eurosat", "tfds:rock_paper_scissors"])
+def test_nothing_is_downloaded_for_a_page(data, copied, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "none"))
     copied.predictions_path.unlink()
-    found, missing = kept_or_computed(copied, copied.results | {"data": "cifar10"})
-    assert found is None and missing.startswith("cifar10 is not in ")
+    found, missing = kept_or_computed(copied, copied.results | {"data": data})
+    assert found is None and missing.startswith(f"{data} is not in ")
     assert not (tmp_path / "none").exists() and not copied.predictions_path.exists()
 
 
