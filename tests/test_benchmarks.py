@@ -20,8 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "benchmarks" / "table1.py"
 
 
-def load():
-    spec = importlib.util.spec_from_file_location("benchmarks_table1", SCRIPT)
+def load(name="table1"):
+    file = ROOT / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", file)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -153,3 +154,10 @@ def test_more_images_than_there_are_is_refused(digits):
     with pytest.raises(UsageError, match="digits has 1,437 training images, and 1,438 are asked"):
         table1_rows.part_of(digits, 1438, 0)
     assert len(table1_rows.part_of(digits, 1437, 0).x_train) == 1437
+
+
+def test_the_page_says_of_many_pictures_what_was_measured():
+    page = (ROOT / "docs" / "data.md").read_text("utf-8")
+    said = page.split("<!-- pictures:begin -->\n")[1].split("\n<!-- pictures:end -->")[0]
+    pictures = load("pictures")
+    assert said == pictures.paragraph(read_json(ROOT / "benchmarks" / "pictures.json"))

@@ -7,6 +7,7 @@ import numpy as np
 
 from kerasresnet.data.images import check_labelled_images
 from kerasresnet.data.pipeline import steps_per_epoch
+from kerasresnet.data.stored import Images
 
 
 class ArrayBatches(keras.utils.PyDataset):
@@ -21,7 +22,7 @@ class ArrayBatches(keras.utils.PyDataset):
 
     def __init__(
         self,
-        images: np.ndarray,
+        images: Images,
         labels: np.ndarray,
         *,
         num_classes: int,
@@ -53,3 +54,27 @@ class ArrayBatches(keras.utils.PyDataset):
     def _shuffle(self) -> None:
         rng = np.random.default_rng((self._seed, self._epoch))
         self._order = rng.permutation(len(self._images))
+
+
+class ArrayBatchesInOrder(keras.utils.PyDataset):
+    """Every image once, in order: uint8 [B, H, W, C], one-hot labels float32 [B, classes].
+
+    The last batch may be smaller. Raises `UsageError` as `ArrayBatches` does, but for its size.
+    """
+
+    def __init__(
+        self, images: Images, labels: np.ndarray, *, num_classes: int, batch_size: int
+    ) -> None:
+        super().__init__()
+        check_labelled_images(images, labels, num_classes, what="the evaluation set")
+        self._steps = steps_per_epoch(len(images), batch_size, drop_remainder=False)
+        self._images = images
+        self._targets = np.eye(num_classes, dtype="float32")[labels]
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        here = slice(step * self._batch_size, (step + 1) * self._batch_size)
+        return self._images[here], self._targets[here]

@@ -131,7 +131,7 @@ def licence_of(data: str | None) -> str:
 def load_data(
     name: str = "cifar10", data_dir: str | Path | None = None, *, verbose: bool = True
 ) -> ImageData:
-    """All images and labels that `name` asks for, in memory.
+    """All images and labels that `name` asks for: in memory, or pictures too many for it in a file.
 
     `name` is a data set of the catalogue, `tfds:NAME[:CONFIG]`, or the path of a folder, a .csv or
     a .parquet; `kerasresnet.data.DataRequest` says size and split as well. `cifar10` is read from

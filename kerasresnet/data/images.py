@@ -1,9 +1,10 @@
-"""A data set in memory: uint8 images, integer labels, and the names of the classes."""
+"""A data set: uint8 images in memory or in a file, integer labels, the names of the classes."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from kerasresnet.data.stored import Images
 from kerasresnet.errors import UsageError
 
 
@@ -13,6 +14,7 @@ class ImageData:
 
     `labels` names the classes in order, `source` says in one line where the images came from.
     `x_val` and `y_val` are there where the data set has a part of its own for validation.
+    Images are arrays, or `StoredImages` where memory is too small for all of them.
     `own_statistics` says that a network normalises by the training images, and not by CIFAR-10's
     constants; `fingerprint` changes with the list of pictures; `skipped` names those left out.
 
@@ -21,13 +23,13 @@ class ImageData:
     """
 
     name: str
-    x_train: np.ndarray
+    x_train: Images
     y_train: np.ndarray
-    x_test: np.ndarray
+    x_test: Images
     y_test: np.ndarray
     labels: tuple[str, ...]
     source: str
-    x_val: np.ndarray | None = None
+    x_val: Images | None = None
     y_val: np.ndarray | None = None
     own_statistics: bool = False
     fingerprint: str | None = None
@@ -58,7 +60,7 @@ class ImageData:
 
 
 def check_labelled_images(
-    images: np.ndarray, labels: np.ndarray, num_classes: int, *, what: str
+    images: Images, labels: np.ndarray, num_classes: int, *, what: str
 ) -> None:
     """Refuse anything but uint8 [N, H, W, C] images with N integer labels in 0…num_classes-1.
 

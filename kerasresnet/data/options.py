@@ -31,7 +31,10 @@ class DataOptions:
     split_seed: int = 0
     """Which pictures are set aside to test, where the data is not divided."""
     data_dir: Path | None = None
-    """Where TFDS keeps data sets (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)."""
+    """Where TFDS keeps data sets (default: TFDS_DATA_DIR, else ~/tensorflow_datasets).
+
+    Decoded pictures too many for memory are kept there as well (default: ~/.cache/kerasresnet).
+    """
 
     def request(self, data: str | None = None) -> DataRequest:
         """The images that are asked for (`data` in place of --data). Raises `UsageError`."""

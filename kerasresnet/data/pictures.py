@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from kerasresnet.data.decode import OnBadImage, are_grey, read_pictures
+from kerasresnet.data.decode import are_grey
 from kerasresnet.data.folder import list_folder
 from kerasresnet.data.images import ImageData
 from kerasresnet.data.listing import Listing, check_counts
 from kerasresnet.data.pixels import shown
+from kerasresnet.data.read import OnBadImage, read_pictures
 from kerasresnet.data.split import TEST_SHARE, set_test_aside
+from kerasresnet.data.stored import take
 from kerasresnet.data.table import SUFFIXES, list_table
 from kerasresnet.errors import UsageError
 
@@ -48,12 +50,14 @@ def load_pictures(
     channels: int | None = None,
     on_bad_image: OnBadImage = "refuse",
     split_seed: int = 0,
+    data_dir: str | Path | None = None,
     verbose: bool = True,
 ) -> ImageData:
-    """All pictures of a folder or table at `size` (height, width), in memory.
+    """All pictures of a folder or table at `size` (height, width).
 
+    They are in memory or, where it is too small for them, in a file in `data_dir` or a cache.
     Where there is no test part, a fifth of every class is set aside as one, by `split_seed`.
-    Raises `UsageError` for what cannot be used, `KerasResNetError` where memory is too small.
+    Raises `UsageError` for what cannot be used, `KerasResNetError` where the disk is too small.
     """
     listing = list_pictures(path)
     counts = {part: len(paths) for part, (paths, _) in listing.parts.items()}
@@ -62,16 +66,25 @@ def load_pictures(
     paths = [path for part, _ in listing.parts.values() for path in part]
     labels = np.concatenate([labels for _, labels in listing.parts.values()])
     what = shown(str(path))
-    found = read_pictures(paths, size, channels=channels, on_bad_image=on_bad_image, what=what)
+    found = read_pictures(
+        paths,
+        size,
+        channels=channels,
+        on_bad_image=on_bad_image,
+        what=what,
+        data_dir=data_dir,
+    )
     part_of = np.repeat(list(counts), list(counts.values()))[found.kept]
     labels = labels[found.kept]
     check_counts(labels[part_of == "train"], listing.class_names, str(path))
-    parts = {part: (found.images[part_of == part], labels[part_of == part]) for part in counts}
+    parts = {
+        part: (take(found.images, part_of == part), labels[part_of == part]) for part in counts
+    }
     how = "as it is divided"
     if not len(parts.get("test", ((), ()))[1]):
         x, y = parts["train"]
         train, test = set_test_aside(y, split_seed)
-        parts |= {"train": (x[train], y[train]), "test": (x[test], y[test])}
+        parts |= {"train": (take(x, train), y[train]), "test": (take(x, test), y[test])}
         how = f"{TEST_SHARE:.0%} of each class set aside to test (split seed {split_seed})"
     left_out = f", {len(found.skipped):,} unreadable left out" if found.skipped else ""
     return ImageData(

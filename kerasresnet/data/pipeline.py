@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kerasresnet.data.images import check_labelled_images
+from kerasresnet.data.stored import Images, StoredImages, take
 from kerasresnet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
     Batch = tuple[tf.Tensor, tf.Tensor]
     Augment = Callable[..., Batch]
 
-Part = tuple[np.ndarray, np.ndarray]
+Part = tuple[Images, np.ndarray]
 _INT32_MAX = 2**31 - 1  # seeds and epochs are int32; as an end it is never reached
 
 
-def train_val_split(x: np.ndarray, y: np.ndarray, val_size: int, seed: int) -> tuple[Part, Part]:
+def train_val_split(x: Images, y: np.ndarray, val_size: int, seed: int) -> tuple[Part, Part]:
     """Set `val_size` images aside for validation, every class in proportion, by `seed`.
 
     Both parts keep the order of `x`. With `val_size` 0 the second part is empty.
@@ -51,7 +52,7 @@ def train_val_split(x: np.ndarray, y: np.ndarray, val_size: int, seed: int) -> t
         ) from error
     train.sort()
     val.sort()
-    return (x[train], y[train]), (x[val], y[val])
+    return (take(x, train), y[train]), (take(x, val), y[val])
 
 
 def steps_per_epoch(n: int, batch_size: int, *, drop_remainder: bool = True) -> int:
@@ -73,7 +74,7 @@ def steps_per_epoch(n: int, batch_size: int, *, drop_remainder: bool = True) -> 
 
 
 def train_dataset(
-    images: np.ndarray,
+    images: Images,
     labels: np.ndarray,
     *,
     num_classes: int,
@@ -103,12 +104,12 @@ def train_dataset(
     check_labelled_images(images, labels, num_classes, what="the training set")
     steps = steps_per_epoch(len(images), batch_size, drop_remainder=drop_remainder)
     _check_counts(seed, first_epoch, epochs)
-    pixels, targets = _on_cpu(images, labels, num_classes)
+    gather = _gatherer(images, labels, num_classes)
 
     def load(indices: tf.Tensor, epoch: tf.Tensor, batch_seed: tf.Tensor) -> Batch:
         if drop_remainder:
             indices = tf.ensure_shape(indices, [batch_size])
-        batch = tf.gather(pixels, indices), tf.gather(targets, indices)
+        batch = gather(indices)
         if augment is None:
             return batch
         identity = {"indices": indices, "epoch": epoch}
@@ -129,7 +130,7 @@ def train_dataset(
 
 
 def eval_dataset(
-    images: np.ndarray, labels: np.ndarray, *, num_classes: int, batch_size: int
+    images: Images, labels: np.ndarray, *, num_classes: int, batch_size: int
 ) -> tf.data.Dataset:
     """Every image once, in order; the last batch may be smaller.
 
@@ -140,11 +141,11 @@ def eval_dataset(
 
     check_labelled_images(images, labels, num_classes, what="the evaluation set")
     steps = steps_per_epoch(len(images), batch_size, drop_remainder=False)
-    pixels, targets = _on_cpu(images, labels, num_classes)
+    gather = _gatherer(images, labels, num_classes)
 
     def batch(step: tf.Tensor) -> Batch:
-        here = slice(step * batch_size, (step + 1) * batch_size)
-        return pixels[here], targets[here]
+        start = step * batch_size
+        return gather(tf.range(start, tf.minimum(start + batch_size, len(images))))
 
     return tf.data.Dataset.range(steps).map(batch).prefetch(tf.data.AUTOTUNE)
 
@@ -180,12 +181,22 @@ def _check_counts(seed: int, first_epoch: int, epochs: int | None) -> None:
         raise UsageError(f"The number of epochs must be 1 or more; received {epochs}.")
 
 
-def _on_cpu(images: np.ndarray, labels: np.ndarray, num_classes: int) -> Batch:
-    """One copy as tensors; tf.data would fetch it from a GPU's memory for every batch."""
+def _gatherer(images: Images, labels: np.ndarray, num_classes: int) -> Callable[[tf.Tensor], Batch]:
+    """The function from indices [B] to the batch of these images."""
     import tensorflow as tf
 
-    with tf.device("CPU:0"):
-        return tf.constant(images), tf.one_hot(labels, num_classes)
+    with tf.device("CPU:0"):  # tf.data would fetch them from a GPU's memory for every batch
+        if not isinstance(images, StoredImages):
+            pixels, targets = tf.constant(images), tf.one_hot(labels, num_classes)
+            return lambda indices: (tf.gather(pixels, indices), tf.gather(targets, indices))
+        classes = tf.constant(labels)
+
+    def read(indices: tf.Tensor) -> Batch:
+        pixels = tf.numpy_function(images.__getitem__, [indices], tf.uint8, stateful=False)
+        pixels = tf.ensure_shape(pixels, [indices.shape[0], *images.shape[1:]])
+        return pixels, tf.one_hot(tf.gather(classes, indices), num_classes)
+
+    return read
 
 
 def _check_types(dataset: tf.data.Dataset) -> None:

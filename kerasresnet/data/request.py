@@ -165,7 +165,7 @@ class DataRequest:
         return "small" if count < SMALL else "quick"
 
     def load(self, data_dir: str | Path | None = None, *, verbose: bool = True) -> ImageData:
-        """All images and labels, in memory. Raises as `kerasresnet.data.load_data` does."""
+        """All images and labels. Raises as `kerasresnet.data.load_data` does."""
         if self.row and self.row.loader:
             from kerasresnet.data.resize import resize_all
 
@@ -190,6 +190,7 @@ class DataRequest:
             channels=self.channels,
             on_bad_image=self.on_bad_image,
             split_seed=self.split_seed,
+            data_dir=data_dir,
             verbose=verbose,
         )
 

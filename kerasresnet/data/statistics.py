@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-_CHUNK = 4_096  # images counted at once
+from kerasresnet.data.stored import Images, chunks_of
 
 
 def balanced_weights(labels: np.ndarray, classes: int) -> dict[int, float]:
@@ -23,14 +23,13 @@ class Statistics(NamedTuple):
     std: tuple[float, ...]
 
 
-def channel_statistics(images: np.ndarray) -> Statistics:
+def channel_statistics(images: Images) -> Statistics:
     """Exact for uint8 images [N, H, W, C], counted by value; a deviation is 1/255 at least."""
     channels = images.shape[-1]
     counts = np.zeros((channels, 256), np.int64)
-    for start in range(0, len(images), _CHUNK):
+    for chunk in chunks_of(images):
         for channel in range(channels):
-            part = images[start : start + _CHUNK, ..., channel]
-            counts[channel] += np.bincount(part.ravel(), minlength=256)
+            counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
     shares = counts / counts.sum(axis=1, keepdims=True)
     values = np.arange(256) / 255
     mean = shares @ values

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from kerasresnet.data.pipeline import Part
 from kerasresnet.network.budget import check_budget
 from kerasresnet.recipe import NESTEROV, Recipe
 from kerasresnet.run import Run
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
     from kerasresnet.augment.pipeline import Augmentation
     from kerasresnet.data.statistics import Statistics
-
-Part = tuple[np.ndarray, np.ndarray]  # images uint8 [N, H, W, C], labels int [N]
 
 
 def train_epochs(
@@ -179,7 +176,6 @@ class _Training:
                 initial_epoch=span.first,
                 epochs=span.end,
                 validation_data=val_batches,
-                validation_batch_size=VAL_BATCH,
                 class_weight=weights,
                 shuffle=False,  # the data is shuffled already, by seed and epoch
                 callbacks=callbacks,
@@ -231,11 +227,12 @@ class _Training:
             if not len(val[0]):
                 return batches, None
             return batches, eval_dataset(*val, num_classes=classes, batch_size=VAL_BATCH)
-        from kerasresnet.data.arrays import ArrayBatches
+        from kerasresnet.data.arrays import ArrayBatches, ArrayBatchesInOrder
 
-        targets = np.eye(classes, dtype="float32")[val[1]]
         batches = ArrayBatches(*self.train, **settings)
-        return batches, (val[0], targets) if len(val[0]) else None
+        if not len(val[0]):
+            return batches, None
+        return batches, ArrayBatchesInOrder(*val, num_classes=classes, batch_size=VAL_BATCH)
 
 
 def _augmentation(recipe: Recipe, size: int) -> Augmentation | None:

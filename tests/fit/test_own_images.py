@@ -60,6 +60,29 @@ def test_a_run_remembers_its_data_its_classes_and_what_it_normalises_by(trained,
     assert abs(found[0] - 0.4914) > 0.1  # CIFAR-10's
 
 
+def test_pictures_that_stay_on_disk_train_the_same_network(trained, tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    import psutil
+
+    from kerasresnet.data import load_again
+    from kerasresnet.data.stored import StoredImages
+    from kerasresnet.fit.training import train_run
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=0))
+    data = load_again(trained.fact("data"), trained.fact("data_settings"))
+    assert isinstance(data.x_train, StoredImages)
+    again = Run.create(tmp_path / "run", trained.recipe, trained.facts)
+    results = train_run(again, trained.recipe, data)
+    timing = {"seconds", "images_per_second"}
+    for one, other in zip(results["epochs"], trained.results["epochs"], strict=True):
+        assert {k: v for k, v in one.items() if k not in timing} == {
+            k: v for k, v in other.items() if k not in timing
+        }
+    assert results["test"] == trained.results["test"]
+
+
 def test_it_is_measured_again_from_the_run_and_from_the_export(trained, pictures, capsys):
     from kerasresnet.evaluate.__main__ import EvaluateOptions, evaluate_path, print_metrics
 

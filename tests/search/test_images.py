@@ -1,14 +1,17 @@
 """All trials of a search see one split, made once, and no image of the test set."""
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pictures import write_classes
 
 from kerasresnet.data import DataRequest, ImageData
+from kerasresnet.data.stored import StoredImages
 from kerasresnet.errors import UsageError
 from kerasresnet.network.spec import ResNetSpec
 from kerasresnet.recipe import Recipe
@@ -197,6 +200,21 @@ def test_your_own_pictures_are_what_trials_share(tmp_path):
     )
     assert parse_search_options(["--data", str(folder)]).resolve()[1].val_images == 4
     assert parse_search_options(["--data", str(folder)]).resolve()[0].name == "pictures-5000000"
+
+
+def test_pictures_that_stay_on_disk_are_the_same_to_a_search(tmp_path, monkeypatch):
+    folder = write_classes(tmp_path / "pictures", {"a": 30, "b": 20})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found = []
+    for name, free in (("memory", 2**40), ("disk", 0)):
+        monkeypatch.setattr(psutil, "virtual_memory", lambda n=free: SimpleNamespace(available=n))
+        flags = f"--data {folder} --image-size 16 --val-images 8 --search-dir {tmp_path / name}"
+        found.append(search_images(Project.create(*parse_search_options(flags.split()).resolve())))
+    in_memory, on_disk = found
+    assert isinstance(on_disk.train[0], StoredImages) and isinstance(on_disk.val[0], StoredImages)
+    assert on_disk.statistics == in_memory.statistics and on_disk.labels == in_memory.labels
+    for a, b in zip(arrays(in_memory), arrays(on_disk), strict=True):
+        np.testing.assert_array_equal(a, b[:])
 
 
 @given(

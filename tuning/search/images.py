@@ -1,4 +1,4 @@
-"""The images of a search: one split for all trials, made once and then only mapped into memory."""
+"""The images of a search: one split for all trials, made once and then only opened."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from kerasresnet.data import DataRequest, ImageData, train_val_split
+from kerasresnet.data.pipeline import Part
 from kerasresnet.data.statistics import Statistics, channel_statistics
+from kerasresnet.data.stored import Images, chunks_of, open_images, write_images
 from kerasresnet.disk import publish, read_json, staged, write_json
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.network.spec import ResNetSpec
@@ -20,8 +22,8 @@ PARTS = ("x_train", "y_train", "x_val", "y_val")
 class SearchImages(NamedTuple):
     """Images uint8 [N, H, W, C] and labels int32 [N] to train on and to score on; class names."""
 
-    train: tuple[np.ndarray, np.ndarray]
-    val: tuple[np.ndarray, np.ndarray]
+    train: Part
+    val: Part
     labels: tuple[str, ...]
     statistics: Statistics | None = None  # what networks normalise by, unless CIFAR-10's
 
@@ -41,7 +43,8 @@ def search_images(project: Project, data_dir: Path | None = None) -> SearchImage
         statistics = channel_statistics(arrays[0]) if data.own_statistics else None
         _store(arrays, data.labels, statistics, folder)
     try:
-        arrays = [np.load(folder / f"{part}.npy", mmap_mode="r") for part in PARTS]
+        x_train, x_val = (open_images(folder / f"{x}.npy") for x in ("x_train", "x_val"))
+        y_train, y_val = (np.load(folder / f"{y}.npy", mmap_mode="r") for y in ("y_train", "y_val"))
         labels = tuple(read_json(folder / "labels.json"))
         found = folder / "statistics.json"
         statistics = Statistics(**read_json(found)) if found.is_file() else None
@@ -50,13 +53,12 @@ def search_images(project: Project, data_dir: Path | None = None) -> SearchImage
             f"the images in {folder} are damaged ({first_line(error)}); delete that folder, and "
             "the same command makes them again"
         ) from None
-    x_train, y_train, x_val, y_val = arrays
     return SearchImages((x_train, y_train), (x_val, y_val), labels, statistics)
 
 
 def _split(
     data: ImageData, settings: Settings, batch_size: int, spec: ResNetSpec
-) -> tuple[np.ndarray, ...]:
+) -> tuple[Images, ...]:
     """x and y to train on, x and y to score on: every class in proportion, by the seed."""
     if tuple(spec.input_shape) != data.image_shape or spec.classes != data.num_classes:
         shape = "x".join(map(str, data.image_shape))
@@ -85,7 +87,7 @@ def _split(
 
 
 def _store(
-    arrays: tuple[np.ndarray, ...],
+    arrays: tuple[Images, ...],
     labels: tuple[str, ...],
     statistics: Statistics | None,
     folder: Path,
@@ -93,7 +95,11 @@ def _store(
     """Write the arrays aside, then rename: several workers may come first at once."""
     with staged(folder.parent, "aside-images-") as aside:
         for name, array in zip(PARTS, arrays, strict=True):
-            np.save(aside / f"{name}.npy", array)
+            file = aside / f"{name}.npy"
+            if name.startswith("x"):
+                write_images(file, chunks_of(array), array.shape)
+            else:
+                np.save(file, array)
         write_json(aside / "labels.json", list(labels))
         if statistics:
             write_json(aside / "statistics.json", statistics._asdict())
