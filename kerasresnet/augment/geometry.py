@@ -23,24 +23,13 @@ def take_pixels(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return ops.reshape(gather(pixels, source), (batch, height, width, channels))
 
 
-def random_crop(images: Tensor, pad: int, seed: Seed, fill: str = "zeros") -> Tensor:
-    """Each image's own window of the image padded with `pad` pixels: offsets 0…2·pad, both ends.
-
-    `fill` is what the pad holds: "zeros", or the image mirrored at its edge pixels ("reflect").
-    """
+def random_crop(images: Tensor, pad: int, seed: Seed) -> Tensor:
+    """Each image's own window of the image padded with `pad` zeros: offsets 0…2·pad, both ends."""
     batch, height, width, _ = ops.shape(images)
     offsets = below(2 * pad + 1, uniform((batch, 2), seed)) - pad
     rows = offsets[:, 0, None, None] + ops.arange(height, dtype="int32")[None, :, None]
     columns = offsets[:, 1, None, None] + ops.arange(width, dtype="int32")[None, None, :]
-    if fill == "reflect":
-        rows, columns = _reflected(rows, height), _reflected(columns, width)
     return take_pixels(images, rows, columns)
-
-
-def _reflected(places: Tensor, length: int) -> Tensor:
-    """Places outside 0…length - 1 mirrored at the first and the last one, as often as it takes."""
-    last = max(1, length - 1)
-    return last - ops.abs(last - ops.mod(ops.abs(places), 2 * last)) if length > 1 else places * 0
 
 
 def random_flip(images: Tensor, seed: Seed) -> Tensor:

@@ -72,14 +72,13 @@ class ImageAugmentation(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasresnet")
 class RandomCrop(ImageAugmentation):
-    """A window of the image's own size out of the image padded with `pad` pixels on each side.
+    """A window of the image's own size out of the image padded with `pad` zeros on each side.
 
-    Every image draws its own offsets, each of 0…2·pad with the same probability. The pad holds
-    zeros, or with `fill` "reflect" the image mirrored at its edges.
+    Every image draws its own offsets, each of 0…2·pad with the same probability.
     """
 
-    def __init__(self, pad: int = 4, fill: str = "zeros", **kwargs):
-        super().__init__(steps.Crop(pad, fill), **kwargs)
+    def __init__(self, pad: int = 4, **kwargs):
+        super().__init__(steps.Crop(pad), **kwargs)
 
 
 @keras.saving.register_keras_serializable("kerasresnet")

@@ -14,26 +14,18 @@ from typing import get_args
 
 from kerasresnet.errors import UsageError, unknown
 
-CROP_FILLS = ("zeros", "reflect")
-
 
 @dataclass(frozen=True)
 class Crop:
-    """Crop a window of the image's own size out of the image padded by `pad` pixels on each side.
+    """Crop a window of the image's own size out of the image padded by `pad` zeros on each side.
 
-    Each axis has 2·pad + 1 offsets, both extremes included. `fill` says what the pad holds: zeros,
-    or the image mirrored at its edges (reflect), as in airbench (arXiv 2404.00498).
+    `pad` is in pixels; each axis has 2·pad + 1 offsets, both extremes included.
     """
 
     pad: int = 4
-    fill: str = "zeros"
 
     def __post_init__(self) -> None:
         _check_integer(self, "pad", minimum=0)
-        if self.fill not in CROP_FILLS:
-            raise UsageError(
-                f"crop's fill is {' or '.join(CROP_FILLS)}. Received: fill={self.fill!r}."
-            )
 
 
 @dataclass(frozen=True)
