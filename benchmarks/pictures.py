@@ -38,6 +38,7 @@ from kerasresnet.machine import quiet_tensorflow
 
 CLASSES = 10
 WAYS = ("memory", "first", "again")
+BUSY = "busy with other work, more at one time than at another, so that rates are no comparison"
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,7 @@ def paragraph(found: dict[str, Any]) -> str:
     return (
         f"Measured once on {found['images']:,} JPEG files of {found['size']}×{found['size']} that "
         f"`benchmarks/pictures.py` draws (smooth colours and grain), on {found['device']}, "
-        f"{'quiet' if found['quiet'] else 'busy with other work'}: loaded into memory and iterated "
+        f"{'quiet' if found['quiet'] else BUSY}: loaded into memory and iterated "
         f"for two epochs they took {grown['memory']:,} MB, from the file {grown['first']:,} MB "
         f"while it was made and {grown['again']:,} MB when it was there. Decoding went at "
         f"{first['loading_images_per_second']:,} pictures a second, and the second time loading "
@@ -240,8 +241,8 @@ def paragraph(found: dict[str, Any]) -> str:
         f"{max(again['pipeline_images_per_second']):,} from the file, "
         f"{again['cold_images_per_second']:,} where the system had none of it cached; training "
         f"`{found['recipe']}` at that size took {again['training_images_per_second']:,} images a "
-        f"second, and waited for {again['waiting_share']:.1%} of its time, against "
-        f"{ways['memory']['waiting_share']:.1%} from memory."
+        f"second, and waited for {again['waiting_share']:.2%} of its time, against "
+        f"{ways['memory']['waiting_share']:.2%} from memory."
     )
 
 

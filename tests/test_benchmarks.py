@@ -160,4 +160,5 @@ def test_the_page_says_of_many_pictures_what_was_measured():
     page = (ROOT / "docs" / "data.md").read_text("utf-8")
     said = page.split("<!-- pictures:begin -->\n")[1].split("\n<!-- pictures:end -->")[0]
     pictures = load("pictures")
-    assert said == pictures.paragraph(read_json(ROOT / "benchmarks" / "pictures.json"))
+    found = read_json(ROOT / "benchmarks" / "pictures.json")
+    assert said.split() == pictures.paragraph(found).split()
