@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kerasresnet.errors import UsageError
+from kerasresnet.errors import UsageError, quoted
 from kerasresnet.network.spec import ResNetSpec
 
 _LONG = 5.0  # seconds that nobody wonders about
@@ -75,7 +75,7 @@ def read_count(text: str) -> int:
         if whole.strip("+-") and not over:
             sign = -1 if whole.startswith("-") else 1
             return int(whole) * thousands + sign * rest
-    raise UsageError(f"a whole number is written 60000, 60k or 1.5M, received {text!r}")
+    raise UsageError(f"a whole number is written 60000, 60k or 1.5M, received {quoted(text)}")
 
 
 def _first_sentence(boxed: str) -> str:
@@ -92,7 +92,7 @@ def _strange(received: list[str], lines: list[str]) -> str:
     """The sentence for words that belong to no flag, with those that tyro finds near."""
     flag = next((word for word in received if word.startswith("-")), None)
     if flag is None:
-        return f"{' '.join(received)!r} belongs to no flag"
+        return f"{quoted(' '.join(received))} belongs to no flag"
     near = [line.split()[0].rstrip(",") for line in lines if line.startswith("--")][:3]
     if not near:
         return f"there is no flag {flag.split('=')[0]}"
