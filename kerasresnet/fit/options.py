@@ -45,6 +45,11 @@ class FitOptions(DataOptions):
     verbose: bool = False
     """Show TensorFlow's own start-up messages."""
 
+    @property
+    def export_to(self) -> Path | None:
+        """Where exports go; None where there is to be none."""
+        return self.export_dir if self.export else None
+
 
 def parse_fit_options(arguments: list[str] | None = None) -> FitOptions:
     """Read the command line. Raises `UsageError`, or exits as tyro does for --help."""

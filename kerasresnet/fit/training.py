@@ -147,14 +147,13 @@ def prepare(options: FitOptions) -> tuple[Recipe, ImageData, dict[str, Any]]:
 
 def fit_command(options: FitOptions) -> None:
     """Plan, train, test, export; Ctrl-C says how to go on."""
-    data, export = None, options.export_dir if options.export else None
     if options.resume:
-        run = Run.open(options.resume)
+        run, data = Run.open(options.resume), None
     else:
         recipe, data, facts = prepare(options)
         if options.dry_run:
             where = f"{options.run_dir or f'runs/<time>-{recipe.name}'} (a dry run makes nothing)"
-            print_plan(recipe, data, facts, run=where, export=export)
+            print_plan(recipe, data, facts, run=where, export=options.export_to)
             return
         if options.run_dir:
             run = Run.create(options.run_dir, recipe, facts)
@@ -184,8 +183,8 @@ def _go_on(run: Run, options: FitOptions, data: ImageData | None) -> None:
         if options.resume:
             run.update(status="running", error=None, versions=versions(), device=describe_device())
         done = max((state.epoch for state in run.states()), default=0)
-        export = options.export_dir if options.export else None
-        print_plan(recipe, data, run.facts, done=done, run=str(run.path), export=export)
+        where = {"run": str(run.path), "export": options.export_to}
+        print_plan(recipe, data, run.facts, done=done, **where)
     try:
         results = train_run(run, recipe, data, seed=run.fact("seed"))
         dead = why_dead(results["test"])
