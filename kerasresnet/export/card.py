@@ -39,6 +39,7 @@ def model_card(
         return card
     facts, recipe = run.facts, run.recipe
     card |= {
+        "model_sha256": run.model_checksum(),
         "name": facts.get("name", recipe.name),
         "network": recipe.spec.to_text(),
         "input": "x".join(map(str, recipe.spec.input_shape)) + " uint8",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from kerasresnet import disk
 from kerasresnet.errors import KerasResNetError, UsageError
+from kerasresnet.load.runtimes import read_card
 
 
 @contextlib.contextmanager
@@ -40,6 +42,16 @@ def publish(folder: Path, home: Path, version: int | None) -> Path:
         if disk.publish(folder, target := home / str(number)):
             return target
         refuse_taken(home, version)
+
+
+def find_version(home: Path, card: Mapping[str, Any]) -> Path | None:
+    """The newest version in `home` whose card says all that `card` does; None without one."""
+    numbers = [int(path.name) for path in home.glob("*") if path.name.isdecimal()]
+    for number in sorted(numbers, reverse=True):
+        with contextlib.suppress(KerasResNetError):  # a damaged card says nothing
+            if card.items() <= read_card(home / str(number)).items():
+                return home / str(number)
+    return None
 
 
 def highest_version(home: Path) -> int:

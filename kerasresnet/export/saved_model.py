@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # Of a probability, between the Keras model and its reloaded export.
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
+MAX_BATCH = 1_024  # images of a request
 
 
 def export_saved_model(
@@ -37,7 +38,7 @@ def export_saved_model(
     freeze: bool = False,
     precision: Literal["float32", "bfloat16"] = "float32",
     tta: Literal["flip"] | None = None,
-    max_batch: int = 1_024,
+    max_batch: int = MAX_BATCH,
     calibrated: bool = True,
     measure_on: ImageData | None = None,
 ) -> Path:
@@ -82,14 +83,37 @@ def export_saved_model(
         accuracy = None
         if measure_on:
             accuracy = measure_export(model, folder, measure_on, tta, min(500, max_batch))
-        settings = {"precision": precision, "frozen": freeze or precision == "bfloat16"}
-        settings["max_batch"] = max_batch
-        if temperature:
-            settings["temperature"] = round(temperature, 4)
-        if tta:
-            settings["tta"] = tta
+        settings = _settings(temperature, freeze, precision, tta, max_batch)
         write_card(model_card(run, labels, settings, accuracy), folder / "assets.extra")
         return publish(folder, home, version)
+
+
+def find_saved_model(run: Run, export_dir: str | Path) -> Path | None:
+    """The version that `export_saved_model(run, export_dir)` made before; None where it did not.
+
+    A process that is killed when it has published one cannot write down any more where it is.
+    """
+    from kerasresnet.export.publish import find_version
+
+    made_of = {"model_sha256": run.model_checksum(), "export": _settings(_temperature(run))}
+    return find_version(Path(export_dir) / run.fact("name"), made_of)
+
+
+def _settings(
+    temperature: float | None,
+    freeze: bool = False,
+    precision: str = "float32",
+    tta: str | None = None,
+    max_batch: int = MAX_BATCH,
+) -> dict[str, Any]:
+    """What the model card says of how the run's model was exported."""
+    settings = {"precision": precision, "frozen": freeze or precision == "bfloat16"}
+    settings["max_batch"] = max_batch
+    if temperature:
+        settings["temperature"] = round(temperature, 4)
+    if tta:
+        settings["tta"] = tta
+    return settings
 
 
 def require_tensorflow() -> None:
@@ -135,12 +159,16 @@ def set_temperature(run: Run | None, model: keras.Model) -> float | None:
 
     Returns the temperature, None (and changes nothing) where the run fitted none.
     """
-    fitted = run.results.get("calibration") if run and run.results_path.is_file() else None
-    if not fitted:
+    if not (temperature := _temperature(run)):
         return None
     head = model.get_layer("head")
-    head.set_weights([values / fitted["temperature"] for values in head.get_weights()])
-    return fitted["temperature"]
+    head.set_weights([values / temperature for values in head.get_weights()])
+    return temperature
+
+
+def _temperature(run: Run | None) -> float | None:
+    fitted = run.results.get("calibration") if run and run.results_path.is_file() else None
+    return fitted["temperature"] if fitted else None
 
 
 def _check(

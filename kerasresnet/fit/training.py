@@ -271,8 +271,10 @@ def export_run(run: Run, options: FitOptions) -> None:
             f"not exported: that needs KERAS_BACKEND=tensorflow, then kerasresnet.export {run.path}"
         )
         return
-    from kerasresnet.export import export_saved_model
+    from kerasresnet.export.saved_model import export_saved_model, find_saved_model
 
-    version = export_saved_model(run, options.export_dir)
+    # Killed when it had published, a run does not know where: no second version of the same.
+    version = find_saved_model(run, options.export_dir) if options.resume else None
+    version = version or export_saved_model(run, options.export_dir)
     run.update(exported=str(version.resolve()))
     print(f"exported to {version}")

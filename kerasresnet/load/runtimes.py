@@ -87,6 +87,8 @@ class CardFacts(Schema):
     network: str | None = None
     data: str | None = None
     data_settings: DataSettings | None = None
+    model_sha256: str | None = None
+    """Of the run's model.keras that it was made of."""
 
 
 def require(format: str) -> None:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import importlib.metadata
 import io
 import platform
@@ -156,6 +157,11 @@ class Run:
             "drawn": all((self.path / name).is_file() for name in PICTURES),
             "exported": exported is not None and Path(exported).exists(),
         }
+
+    def model_checksum(self) -> str:
+        """The SHA-256 of model.keras, by which an export says what it was made of."""
+        with self.model_path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def holds_model(self) -> bool:
         """Whether model.keras is there, and every byte in it what was written."""

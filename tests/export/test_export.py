@@ -11,6 +11,7 @@ import pytest
 
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.export import export_saved_model, publish, saved_model
+from kerasresnet.export.card import model_card, write_card
 from kerasresnet.run import Run
 
 
@@ -126,6 +127,24 @@ def test_the_next_free_version_is_taken_and_none_overwritten(finished_run, tmp_p
     assert export_saved_model(finished_run, tmp_path) == tmp_path / "tiny" / "8"
     with pytest.raises(UsageError, match="never overwritten"):
         export_saved_model(finished_run, tmp_path, version=7)
+
+
+def test_an_export_is_found_by_the_weights_and_settings_on_its_card(finished_run, tmp_path):
+    home = tmp_path / "tiny"
+    asked = {"model_sha256": finished_run.model_checksum(), "export": {"precision": "float32"}}
+    assert publish.find_version(home, asked) is None
+    for version, changes in {
+        2: {},
+        10: {"model_sha256": "0" * 64},
+        11: {"export": {"precision": "bfloat16"}},
+    }.items():
+        card = model_card(finished_run, list("0123456789"), asked["export"]) | changes
+        (home / str(version)).mkdir(parents=True)
+        write_card(card, home / str(version) / "assets.extra")
+    (home / "12").mkdir()  # without a card, and one that is damaged
+    shutil.copytree(home / "2", home / "13")
+    (home / "13" / "assets.extra" / "model_card.json").write_text("[]")
+    assert publish.find_version(home, asked) == home / "2"
 
 
 def test_parallel_exports_to_one_name_all_arrive(tmp_path):

@@ -190,6 +190,10 @@ def test_what_is_missing_of_a_run_is_done_by_resuming(finished_run, tmp_path, ca
     assert (exported / "saved_model.pb").is_file() and run.facts["exported"] == str(exported)
     with pytest.raises(UsageError, match=rf"exported to {exported}"):
         resume(run, export=True, export_dir=tmp_path / "served")
+    run.update(exported=None)  # as after a kill between the export's rename and the word of it
+    resume(run, export=True, export_dir=tmp_path / "served", force=True)
+    assert run.facts["exported"] == str(exported)
+    assert [version.name for version in exported.parent.iterdir()] == ["1"]
 
 
 def test_nobody_resumes_a_run_that_is_being_trained(finished_run, tmp_path):
