@@ -93,6 +93,11 @@ def read_json(path: Path) -> Any:
         raise KerasResNetError(f"cannot read {path}: {reason}") from None
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether a full disk is what `error` says."""
+    return isinstance(error, NoRoom) or getattr(error, "errno", None) in _FULL
+
+
 def cannot_write(path: Path, error: OSError) -> KerasResNetError:
     """The error for a path that the system refuses to write."""
     if error.errno in _FULL:

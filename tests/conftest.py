@@ -95,6 +95,15 @@ def engine(model_directory):
 
 
 @pytest.fixture
+def small_disk(tmp_path):
+    """A folder that is a disk of 16 megabytes: a run with its page fits. Fill it by `leave`."""
+    from small_disks import mounted
+
+    with mounted(tmp_path / "disk", megabytes=16) as folder:
+        yield folder
+
+
+@pytest.fixture
 def photos(tmp_path, digits):
     """Six test images as PNG files of the model's size."""
     from PIL import Image

@@ -16,7 +16,7 @@ import tyro
 
 from kerasresnet.command import parse
 from kerasresnet.data.options import DataOptions
-from kerasresnet.disk import staged
+from kerasresnet.disk import cannot_write, staged
 from kerasresnet.errors import UsageError, exit_on_error
 from kerasresnet.machine import quiet_tensorflow
 
@@ -48,12 +48,18 @@ def check_options(options: PicturesOptions) -> None:
 
 
 def write_pictures(data: ImageData, out: Path, per_class: int | None = None) -> int:
-    """Write `data` to `out`, whole or not at all; returns the number of pictures."""
+    """Write `data` to `out`, whole or not at all; returns the number of pictures.
+
+    Raises `KerasResNetError` where there is no room for it, or no right to write.
+    """
     tested = None if per_class is None else max(1, per_class // 5)
-    with staged(out.absolute().parent, ".incomplete-pictures-") as aside:
-        count = _write_part(aside / "train", data.x_train, data.y_train, data.labels, per_class)
-        count += _write_part(aside / "test", data.x_test, data.y_test, data.labels, tested)
-        os.rename(aside, out)  # not synced first: it can be made again
+    try:
+        with staged(out.absolute().parent, ".incomplete-pictures-") as aside:
+            count = _write_part(aside / "train", data.x_train, data.y_train, data.labels, per_class)
+            count += _write_part(aside / "test", data.x_test, data.y_test, data.labels, tested)
+            os.rename(aside, out)  # not synced first: it can be made again
+    except OSError as error:
+        raise cannot_write(out, error) from None
     return count
 
 

@@ -152,5 +152,9 @@ def write_tfds(data: ImageData, data_dir: Path, progress: Progress) -> None:
         if isinstance(error.__cause__ or error, tf.errors.ResourceExhaustedError):
             raise OSError(errno.ENOSPC, "no space left on the disk") from error
         raise
+    except OSError as error:
+        if "Not enough disk space" in str(error):  # TFDS looks first, and gives no number
+            raise OSError(errno.ENOSPC, "no space left on the disk") from error
+        raise
     finally:
         tfds.enable_progress_bar()

@@ -1,33 +1,13 @@
 """A disk that is full at any write: one clear error, nothing aside, and the run goes on later."""
 
-import shutil
-import subprocess
-
 import pytest
+from small_disks import leave
 
 from kerasresnet.disk import NoRoom
 from kerasresnet.errors import KerasResNetError
 from kerasresnet.fit.options import FitOptions
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A folder that is a disk of 16 megabytes: a run with its page fits."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    line = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(line, capture_output=True).returncode:
-        pytest.skip("no right to mount a disk")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def leave(free, disk):
-    """Fill the disk but for so many bytes."""
-    (disk / "filler").unlink(missing_ok=True)
-    (disk / "filler").write_bytes(bytes(max(0, shutil.disk_usage(disk).free - free)))
 
 
 class Bytes:

@@ -11,7 +11,7 @@ from kerasresnet.data import DataRequest, ImageData, train_val_split
 from kerasresnet.data.pipeline import Part
 from kerasresnet.data.statistics import Statistics, channel_statistics
 from kerasresnet.data.stored import Images, chunks_of, open_images, write_images
-from kerasresnet.disk import publish, read_json, staged, write_json
+from kerasresnet.disk import cannot_write, publish, read_json, staged, write_json
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.network.spec import ResNetSpec
 from tuning.search.project import Project, Settings
@@ -41,7 +41,10 @@ def search_images(project: Project, data_dir: Path | None = None) -> SearchImage
         data = DataRequest.from_facts(settings.data, settings.data_settings).load(data_dir)
         arrays = _split(data, settings, base.batch_size, base.spec)
         statistics = channel_statistics(arrays[0]) if data.own_statistics else None
-        _store(arrays, data.labels, statistics, folder)
+        try:
+            _store(arrays, data.labels, statistics, folder)
+        except OSError as error:
+            raise cannot_write(folder, error) from None
     try:
         x_train, x_val = (open_images(folder / f"{x}.npy") for x in ("x_train", "x_val"))
         y_train, y_val = (np.load(folder / f"{y}.npy", mmap_mode="r") for y in ("y_train", "y_val"))

@@ -14,15 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kerasresnet.disk import read_json
+from kerasresnet.disk import NoRoom, read_json
 from kerasresnet.errors import KerasResNetError, UsageError
 
 RECYCLE = 75  # exit code of a process that wants to be replaced by a fresh one
+FULL = 76  # exit code of a process that found the disk full: another would find it too
 CRASHES = 5  # ends without progress, one after the other, after which a process is given up
 GOODBYE = 20.0  # seconds that the others have to end when the chief, or all workers, are done
 SUPERVISOR = "KERASRESNET_SUPERVISOR"  # which one started a process: another for each command
 _WATCHED = "KERASRESNET_WATCHED"
-_ERROR = "tuning.search.engine.worker: error: "
+ERROR = "tuning.search.engine.worker: error: "
 
 
 def exit_with_parent() -> None:
@@ -91,7 +92,7 @@ class Supervisor:
         """Start what should run and does not; whether all is done.
 
         Raises `UsageError` where a process refused at its first start what it was asked for,
-        `KerasResNetError` where one ends again and again.
+        `KerasResNetError` where one ends again and again, or (`NoRoom`) the disk is full.
         """
         for child in self.children:
             if child.process is not None and (code := child.process.poll()) is not None:
@@ -138,6 +139,11 @@ class Supervisor:
         elif code == UsageError.exit_code and child.starts == 1:
             # Later it is no mistake of the user's: the chief may just be away.
             raise UsageError(self._last_words(child))
+        elif code == FULL:
+            said = self._last_words(child)
+            if "disk is full" not in said:  # its log is on that disk
+                said = f"the disk is full: there is no room for all of {self.folder}; free some"
+            raise NoRoom(f"{said}, then the same command goes on with the search")
         elif code != RECYCLE:
             # A search that goes on in spite of crashes may go on.
             moved = self._progress() != child.stamp
@@ -167,5 +173,5 @@ class Supervisor:
         log = self.folder / "logs" / f"{child.name}.log"
         said = log.read_bytes()[child.spoken :].decode(errors="replace") if log.is_file() else ""
         lines = said.strip().splitlines()
-        own = [line for line in lines if line.startswith(_ERROR)]
-        return (own or lines or ["it said nothing"])[-1].removeprefix(_ERROR)
+        own = [line for line in lines if line.startswith(ERROR)]
+        return (own or lines or ["it said nothing"])[-1].removeprefix(ERROR)

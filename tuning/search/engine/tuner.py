@@ -15,6 +15,7 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
+from kerasresnet.disk import is_full
 from kerasresnet.errors import KerasResNetError
 from kerasresnet.fit.epochs import train_epochs
 from kerasresnet.machine import describe_device, resolve_precision
@@ -177,8 +178,14 @@ class ResumableTuner(keras_tuner.Tuner):
             raise KerasResNetError(f"its process died {STARTS} times in epoch {epoch + 1}")
 
     def _try_run_and_update_trial(self, trial: Trial, images: SearchImages) -> None:
-        """A failure costs its trial alone, and is written down where every process can read it."""
-        super()._try_run_and_update_trial(trial, images)
+        """A failure costs its trial alone, and is written down where every process can read it.
+
+        A full disk is no fault of the trial's: what was raised is raised again.
+        """
+        try:
+            super()._try_run_and_update_trial(trial, images)
+        except keras_tuner.errors.FatalError as error:
+            raise error.__cause__ or error from None
         if trial.status == TrialStatus.COMPLETED:
             return
         trial.status = TrialStatus.FAILED  # it would fail again: another is drawn instead
@@ -189,7 +196,12 @@ class ResumableTuner(keras_tuner.Tuner):
                 Run(run).update(status="failed", error=lines[-1].partition(": ")[2] or lines[-1])
 
     def _run_and_update_trial(self, trial: Trial, images: SearchImages) -> None:
-        self.oracle.update_trial(trial.trial_id, self.run_trial(trial, images))
+        try:
+            self.oracle.update_trial(trial.trial_id, self.run_trial(trial, images))
+        except (KerasResNetError, OSError) as error:
+            if is_full(error):
+                raise keras_tuner.errors.FatalError("the disk is full") from error
+            raise
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -1,12 +1,13 @@
 """One process of a search: solo, chief or worker, as keras-tuner's environment variables say.
 
 Started by `tuning.search`; `python -m tuning.search.engine.worker DIR` does the same without a live
-picture. It ends with code 75 where it should be replaced by a fresh process, 0 when the search is
-done.
+picture. It ends with code 75 where it should be replaced by a fresh process, 76 where the disk is
+full, 0 when the search is done.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from kerasresnet.command import parse
-from kerasresnet.errors import UsageError, exit_on_error
+from kerasresnet.disk import is_full
+from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
 from kerasresnet.machine import quiet_tensorflow
-from tuning.search.engine.supervise import RECYCLE, exit_with_parent
+from tuning.search.engine.supervise import ERROR, FULL, RECYCLE, exit_with_parent
 from tuning.search.project import Project
 
 if TYPE_CHECKING:
@@ -126,8 +128,16 @@ def main() -> None:
         exit_with_parent()
         project = Project.open(options.search_dir)
         quiet_tensorflow(options.verbose)
-        with project.in_use():
-            sys.exit(work(project, options.data_dir))
+        try:
+            with project.in_use():
+                code = work(project, options.data_dir)
+        except (KerasResNetError, OSError) as error:
+            if not is_full(error):
+                raise
+            with contextlib.suppress(OSError):
+                print(f"{ERROR}{error}", file=sys.stderr, flush=True)
+            os._exit(FULL)  # the log has no room for what else there is to say
+        sys.exit(code)
 
 
 if __name__ == "__main__":
