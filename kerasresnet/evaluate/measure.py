@@ -96,15 +96,21 @@ def measure_keeping_logits(
     return {**metrics_of(logits, labels, names), "tta": {"flip": averaged}}, logits
 
 
+def best_guess(chance: float, images: int) -> float:
+    """The accuracy on so many images that one who always names one class hardly exceeds.
+
+    `chance` is the share of that class. By three standard errors: once in 700 times.
+    """
+    margin = 3 * math.sqrt(chance * (1 - chance) / images)
+    # Of very few images not even all right ones would be enough.
+    return chance if chance + margin >= 1 else chance + margin
+
+
 def why_dead(tested: Mapping[str, Any]) -> str | None:
     """What is wrong with a network that learnt nothing, by what `measure` says; None if it did."""
     confusion, images = np.asarray(tested["confusion"]), tested["images"]
     chance = float(confusion.sum(axis=1).max() / images)
-    # Three standard errors: what always names one class is above that once in 700 times.
-    margin = 3 * math.sqrt(chance * (1 - chance) / images)
-    if chance + margin >= 1:  # of so few images not even all right ones would be enough
-        margin = 0.0
-    if tested["accuracy"] <= chance + margin:
+    if tested["accuracy"] <= best_guess(chance, images):
         return (
             f"it is right in {tested['accuracy']:.2%} of {images:,} test images, no more than "
             f"what always says the same ({chance:.2%})"

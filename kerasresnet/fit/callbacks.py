@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 
 import keras
@@ -42,6 +43,29 @@ class StopOnNaN(keras.callbacks.Callback):
             raise KerasResNetError(
                 f"the training loss became {loss} in epoch {self.epoch + 1}, step {batch + 1}; "
                 "try a lower --learning-rate, a longer --warmup-epochs, or --precision float32"
+            )
+
+
+class StillGuessing(keras.callbacks.Callback):
+    """Says once, after `epochs` epochs, where the training accuracy is that of a guess.
+
+    A dead network (no activation, no gradient) shows so, and labels that do not fit. A guess hardly
+    exceeds `guess`.
+    """
+
+    def __init__(self, guess: float, epochs: int) -> None:
+        super().__init__()
+        self.guess = guess
+        self.epochs = epochs
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch + 1 == self.epochs and logs["accuracy"] <= self.guess:
+            print(
+                f"\nkerasresnet.fit: after {self.epochs} epochs the training accuracy is "
+                f"{logs['accuracy']:.2%}, no more than a guess: look at the images and their "
+                "labels, or try another --learning-rate",
+                file=sys.stderr,
+                flush=True,
             )
 
 

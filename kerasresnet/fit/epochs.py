@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from kerasresnet.data.pipeline import Part
 from kerasresnet.network.budget import check_budget
@@ -13,6 +16,7 @@ from kerasresnet.recipe import NESTEROV, Recipe
 from kerasresnet.run import Run
 
 VAL_BATCH = 500  # images; only memory and speed depend on it
+FIRST_EPOCHS = 3  # after the warm-up; what is still guessing then is told
 
 if TYPE_CHECKING:
     import keras
@@ -184,9 +188,11 @@ class _Training:
 
     def _callbacks(self, steps: int, first_epoch: int, last: int) -> list[keras.callbacks.Callback]:
         """The guards, the average, the record of the run, the time left; `steps` are an epoch's."""
+        from kerasresnet.evaluate.measure import best_guess
         from kerasresnet.fit.callbacks import (
             ParameterBudget,
             RunWriter,
+            StillGuessing,
             StopOnNaN,
             TimeLeft,
             WeightAverage,
@@ -198,9 +204,15 @@ class _Training:
             rule = {"ema": recipe.ema, "lookahead": recipe.lookahead}
             average = [WeightAverage(*networks, total_steps=steps * recipe.epochs, **rule)]
         pflop = recipe.pflop_by_epoch(len(self.train[0]))
+        most_frequent = float(np.bincount(self.train[1]).max() / len(self.train[1]))
+        guess = best_guess(most_frequent, steps * recipe.batch_size)
+        early = math.ceil(recipe.warmup_epochs) + FIRST_EPOCHS
+        # After the last epoch the test tells the same.
+        guessing = [StillGuessing(guess, early)] if early < recipe.epochs else []
         return [
             ParameterBudget(recipe.max_params),
             StopOnNaN(),
+            *guessing,
             *average,
             RunWriter(self.run, *networks, keep=recipe.keep, averaged=self.averaged),
             TimeLeft(sum(pflop[first_epoch:last]), pflop[first_epoch] / steps),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,14 @@ def print_plan(
         "export": f"{export / recipe.name}/" if export else "none",
     }
     print_facts(rows)
+
+
+def tell_oddities(recipe: Recipe, data: ImageData) -> None:
+    """A line on stderr for each thing about the images that often is a mistake."""
+    from kerasresnet.data.oddities import oddities
+
+    for sentence in oddities(data, balanced=recipe.class_weights == "balanced"):
+        print(f"kerasresnet.fit: {data.name}: {sentence}", file=sys.stderr)
 
 
 def _classes(data: ImageData) -> str:

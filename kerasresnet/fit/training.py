@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kerasresnet.disk import NoRoom
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.fit.options import FitOptions
-from kerasresnet.fit.plan import check_fits, fitted, print_plan
+from kerasresnet.fit.plan import check_fits, fitted, print_plan, tell_oddities
 from kerasresnet.network.budget import check_budget, count_macs, count_parameters
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run, taken, versions
@@ -154,6 +154,7 @@ def fit_command(options: FitOptions) -> None:
         if options.dry_run:
             where = f"{options.run_dir or f'runs/<time>-{recipe.name}'} (a dry run makes nothing)"
             print_plan(recipe, data, facts, run=where, export=options.export_to)
+            tell_oddities(recipe, data)
             return
         if options.run_dir:
             run = Run.create(options.run_dir, recipe, facts)
@@ -185,6 +186,8 @@ def _go_on(run: Run, options: FitOptions, data: ImageData | None) -> None:
         done = max((state.epoch for state in run.states()), default=0)
         where = {"run": str(run.path), "export": options.export_to}
         print_plan(recipe, data, run.facts, done=done, **where)
+        if not options.resume:
+            tell_oddities(recipe, data)
     try:
         results = train_run(run, recipe, data, seed=run.fact("seed"))
         dead = why_dead(results["test"])

@@ -291,6 +291,19 @@ def test_a_changed_recipe_is_not_published_under_its_name():
     assert parse_fit_options(["--epochs", "3", "--name", "mine"]).training.name == "mine"
 
 
+def test_a_network_that_only_guesses_is_told_once_and_early(capsys):
+    from kerasresnet.evaluate.measure import best_guess
+    from kerasresnet.fit.callbacks import StillGuessing
+
+    guess = best_guess(0.1, 1_000)
+    assert 0.12 < guess < 0.13
+    for accuracy, told in ((0.5, 0), (0.11, 1)):
+        watch = StillGuessing(guess, epochs=3)
+        for epoch in range(6):
+            watch.on_epoch_end(epoch, {"accuracy": accuracy})
+            assert bool(capsys.readouterr().err) == (told and epoch == 2)
+
+
 def test_nan_loss_ends_the_run_and_says_what_to_try(tiny_recipe, digits, make_run):
     from kerasresnet.fit.training import train_run
 
