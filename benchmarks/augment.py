@@ -229,7 +229,7 @@ def waiting_share(images: np.ndarray, labels: np.ndarray, steps: list[str] | Non
     from kerasresnet import machine
     from kerasresnet.augment import build_augmentation
     from kerasresnet.data import train_dataset
-    from kerasresnet.fit.epochs import compile_model
+    from kerasresnet.fit.compiled import compile_model
     from kerasresnet.network.build import build_model
     from kerasresnet.network.fast import fast_copy
     from kerasresnet.recipe import Recipe

@@ -127,7 +127,7 @@ def training(name: str, precision: str, file: Path) -> tuple[Callable[[], object
     import tensorflow as tf
 
     from kerasresnet import machine
-    from kerasresnet.fit.epochs import compile_model
+    from kerasresnet.fit.compiled import compile_model
     from kerasresnet.network.build import build_model
     from kerasresnet.network.fast import fast_copy
 

@@ -14,7 +14,15 @@ _HOMES = {
     "count_macs": "network.budget",
     "widen_to_budget": "network.budget",
     "load_data": "data",
+    "ImageData": "data",
+    "train": "python",
+    "open_run": "python",
+    "compile_model": "fit.compiled",
+    "recipe_optimizer": "fit.compiled",
+    "recipe_schedule": "fit.compiled",
     "export_saved_model": "export",
+    "KerasResNetError": "errors",
+    "UsageError": "errors",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -178,7 +178,15 @@ def test_the_public_names_are_these_and_none_is_a_modules():
         "count_macs",
         "widen_to_budget",
         "load_data",
+        "ImageData",
+        "train",
+        "open_run",
+        "compile_model",
+        "recipe_optimizer",
+        "recipe_schedule",
         "export_saved_model",
+        "KerasResNetError",
+        "UsageError",
     }
     assert set(dir(kerasresnet)) == set(kerasresnet.__all__)
     for name in kerasresnet.__all__:

@@ -35,6 +35,8 @@ class DataRequest:
 
     `data` is a name of the catalogue, `tfds:NAME[:CONFIG]`, or an absolute path. `size` is
     (height, width); None leaves a catalogue's images as they come, and makes others 32 x 32.
+    `given` says that a program gave the images, which only it can load again: `data` is what it
+    called them.
     """
 
     data: str = "cifar10"
@@ -42,6 +44,7 @@ class DataRequest:
     channels: Literal[1, 3] | None = None  # None: as they come
     on_bad_image: Literal["refuse", "skip"] = "refuse"
     split_seed: int = 0
+    given: bool = False
 
     @classmethod
     def parse(cls, text: str, **settings: Any) -> Self:
@@ -82,7 +85,8 @@ class DataRequest:
 
         With the `data` that was loaded, `load_again` finds out whether it is still the same.
         """
-        fields = {n: getattr(self, n) for n in ("size", "channels", "on_bad_image", "split_seed")}
+        names = ("size", "channels", "on_bad_image", "split_seed", "given")
+        fields = {n: getattr(self, n) for n in names}
         settings = {n: v for n, v in fields.items() if v != getattr(DataRequest, n)}
         if "size" in settings:
             settings["size"] = list(self.size)
@@ -102,7 +106,7 @@ class DataRequest:
     @property
     def row(self) -> DataSet | None:
         """The catalogue's row, where it has one."""
-        return CATALOG.get(self.data)
+        return None if self.given else CATALOG.get(self.data)
 
     @property
     def slug(self) -> str:
@@ -166,6 +170,11 @@ class DataRequest:
 
     def load(self, data_dir: str | Path | None = None, *, verbose: bool = True) -> ImageData:
         """All images and labels. Raises as `kerasresnet.data.load_data` does."""
+        if self.given:
+            raise UsageError(
+                f"the images called {self.data} were given from Python, and no file says where "
+                "they are; give them again as data=, or name a data set with --data"
+            )
         if self.row and self.row.loader:
             from kerasresnet.data.resize import resize_all
 
@@ -197,9 +206,9 @@ class DataRequest:
     @property
     def fetched_as(self) -> str | None:
         """The folder of TFDS that a first use fetches; None where there is nothing to fetch."""
-        if self.data.startswith(TFDS) or (self.row and self.row.tfds):
-            return self._tfds_name
-        return None
+        if self.row:
+            return self.row.tfds
+        return self._tfds_name if self.data.startswith(TFDS) and not self.given else None
 
     @property
     def _tfds_name(self) -> str:

@@ -50,16 +50,22 @@ def evaluate_path(options: EvaluateOptions) -> dict[str, Any]:
     """The metrics of what stands at `options.path`, with where they come from."""
     predictor = load_predictor(options.path, trust=options.trust)
     data = _data(options, predictor)
-    check_classes(predictor, data, options.path)
-    measured = measure_with_tta if options.tta == "flip" else measure
-    metrics = measured(
-        predictor,
-        data.x_test,
-        data.y_test,
-        data.labels,
-        batch_size=min(500, predictor.most or 500),
-    )
-    return {"path": str(options.path), "data": data.name, "source": data.source, **metrics}
+    return evaluate_predictor(predictor, data, options.path, tta=options.tta == "flip")
+
+
+def evaluate_predictor(
+    predictor: Predictor, data: ImageData, path: Path, *, tta: bool = False
+) -> dict[str, Any]:
+    """The metrics of what was loaded from `path`, on the test images of `data`.
+
+    With `tta`, of the mean over every image and its mirror image too. Raises `UsageError` where
+    images or classes are not those of the network.
+    """
+    check_classes(predictor, data, path)
+    measured = measure_with_tta if tta else measure
+    most = min(500, predictor.most or 500)
+    metrics = measured(predictor, data.x_test, data.y_test, data.labels, batch_size=most)
+    return {"path": str(path), "data": data.name, "source": data.source, **metrics}
 
 
 def _data(options: EvaluateOptions, predictor: Predictor) -> ImageData:

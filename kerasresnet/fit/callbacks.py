@@ -69,6 +69,28 @@ class StillGuessing(keras.callbacks.Callback):
             )
 
 
+class LearningRates(keras.callbacks.Callback):
+    """Sets the learning rate of the compiled optimizer before every batch, by `schedule`.
+
+    `schedule` maps the optimizer's count of finished batches to a rate, so a restored optimizer
+    goes on where it was. Raises `UsageError` where the optimizer has a schedule of its own.
+    """
+
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule) -> None:
+        super().__init__()
+        self.schedule = schedule
+
+    def on_train_batch_begin(self, batch, logs=None):
+        optimizer = self.model.optimizer
+        try:
+            optimizer.learning_rate = float(self.schedule(optimizer.iterations))
+        except TypeError:  # Keras refuses to set what moves by itself
+            raise UsageError(
+                "the optimizer's learning rate is a schedule already; compile with a number, or "
+                "leave this callback out"
+            ) from None
+
+
 class WeightAverage(keras.callbacks.Callback):
     """Keeps an average of all of `network`'s weights, batch-norm statistics too, in `average`.
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerasresnet.data.pipeline import Part
+from kerasresnet.fit.compiled import compile_model
 from kerasresnet.network.budget import check_budget
-from kerasresnet.recipe import NESTEROV, Recipe
+from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run
 
 VAL_BATCH = 500  # images; only memory and speed depend on it
@@ -35,14 +36,15 @@ def train_epochs(
     until: int | None = None,
     statistics: Statistics | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: bool = True,
 ) -> None:
     """Train `run` on `train` from its last finished epoch to `until` (default: the recipe's last).
 
     Optimizer, step count and schedule are those of all `recipe.epochs`, wherever it stops: a run
     stopped at 3 of 9 epochs and trained on equals one of 9 epochs in one go. The network
-    normalises by `statistics` (default: CIFAR-10's). Raises `UsageError` where it is over its limit
-    or another process trains the run, `KerasResNetError` where the loss becomes NaN or no state of
-    the run can be read.
+    normalises by `statistics` (default: CIFAR-10's); without `verbose` nothing is printed. Raises
+    `UsageError` where it is over its limit or another process trains the run, `KerasResNetError`
+    where the loss becomes NaN or no state of the run can be read.
     """
     import keras
 
@@ -69,66 +71,8 @@ def train_epochs(
             network = fast_copy(network, halves=machine.trains_by_halves(recipe.batch_size))
         with run.locked():
             last = recipe.epochs if until is None else until
-            _Training(run, recipe, network, kept, train, val, seed).fit(last, callbacks)
-
-
-def compile_model(model: keras.Model, recipe: Recipe, images: int) -> None:
-    """Compile `model` for `recipe`: optimizer and schedules for epochs of `images` images.
-
-    Labels are one-hot or integers. What you `save` then holds optimizer and loss of this package:
-    where it is not installed, read it with `keras.saving.load_model(path, compile=False)`.
-    """
-
-    from kerasresnet.data import steps_per_epoch
-    from kerasresnet.machine import on_tensorflow_cpu
-    from kerasresnet.optim.loss import LabelCrossentropy
-    from kerasresnet.optim.optimizers import build_optimizer
-    from kerasresnet.optim.schedules import build_momentum_schedule, build_schedule
-
-    steps = steps_per_epoch(images, recipe.batch_size)
-    total = steps * recipe.epochs
-    warmup = round(recipe.warmup_epochs * steps)
-    schedule = build_schedule(
-        recipe.schedule,
-        peak=recipe.learning_rate,
-        total_steps=total,
-        warmup_steps=warmup,
-        final_fraction=recipe.final_fraction,
-        steps_per_epoch=steps if recipe.schedule_step == "epoch" else None,
-        first_cycle_steps=max(1, round(recipe.restart_epochs * steps)),
-        cycle_mult=recipe.restart_growth,
-        peak_fraction=recipe.peak_at,
-        anneal=recipe.anneal,
-    )
-    momentum_schedule = None
-    if recipe.cycle_momentum:
-        low, high = recipe.cycle_momentum
-        momentum_schedule = build_momentum_schedule(
-            total_steps=total,
-            warmup_steps=warmup,
-            base_momentum=low,
-            max_momentum=high,
-            peak_fraction=recipe.peak_at,
-            anneal=recipe.anneal,
-        )
-    optimizer = build_optimizer(
-        recipe.optimizer,
-        schedule,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov and recipe.optimizer in NESTEROV,
-        weight_decay=recipe.weight_decay,
-        decay=recipe.decay,
-        decay_norm_and_bias=recipe.decay_norm_and_bias,
-        norm_rate=recipe.norm_rate,
-        momentum_schedule=momentum_schedule,
-    )
-    model.compile(
-        optimizer,
-        LabelCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
-        metrics=["accuracy"],
-        # Measured: on a CPU, XLA trains these networks at half the speed.
-        jit_compile=False if on_tensorflow_cpu() else "auto",
-    )
+            training = _Training(run, recipe, network, kept, train, val, seed, verbose)
+            training.fit(last, callbacks)
 
 
 @dataclass(frozen=True)
@@ -142,6 +86,7 @@ class _Training:
     train: Part
     val: Part
     seed: int
+    verbose: bool
 
     @property
     def averaged(self) -> bool:
@@ -183,8 +128,14 @@ class _Training:
                 class_weight=weights,
                 shuffle=False,  # the data is shuffled already, by seed and epoch
                 callbacks=callbacks,
-                verbose=1 if sys.stdout.isatty() else 2,  # a bar for people, lines for logs
+                verbose=self._shown(),
             )
+            if model.stop_training:  # some callback has seen enough
+                break
+
+    def _shown(self) -> int:
+        """Keras' number for what is printed: a bar for people, lines for logs, or nothing."""
+        return (1 if sys.stdout.isatty() else 2) if self.verbose else 0
 
     def _callbacks(self, steps: int, first_epoch: int, last: int) -> list[keras.callbacks.Callback]:
         """The guards, the average, the record of the run, the time left; `steps` are an epoch's."""
@@ -208,14 +159,14 @@ class _Training:
         guess = best_guess(most_frequent, steps * recipe.batch_size)
         early = math.ceil(recipe.warmup_epochs) + FIRST_EPOCHS
         # After the last epoch the test tells the same.
-        guessing = [StillGuessing(guess, early)] if early < recipe.epochs else []
+        told = [StillGuessing(guess, early)] if early < recipe.epochs else []
+        told.append(TimeLeft(sum(pflop[first_epoch:last]), pflop[first_epoch] / steps))
         return [
             ParameterBudget(recipe.max_params),
             StopOnNaN(),
-            *guessing,
             *average,
             RunWriter(self.run, *networks, keep=recipe.keep, averaged=self.averaged),
-            TimeLeft(sum(pflop[first_epoch:last]), pflop[first_epoch] / steps),
+            *(told if self.verbose else []),
         ]
 
     def _batches(

@@ -60,16 +60,31 @@ def parse_fit_options(arguments: list[str] | None = None) -> FitOptions:
     options = parse(FitOptions, arguments, default=default, prog="python -m kerasresnet.fit")
     if options.resume:
         _refuse_with_resume(arguments)
-    if not 0 <= options.seed < 2**31:
-        raise UsageError(f"a seed is a number from 0 to {2**31 - 1}, received {options.seed}")
+    check_seed(options.seed)
     options.request()  # refuses what makes no sense before anything else is done
-    name = default.training.name
-    if options.training.name != name:  # a name that was typed stays
-        return options
-    name = _name_of(name, options.training, default.training)
-    if request.data not in (recipe, "cifar10") and recipe in Recipe.names():
+    named = named_after(options.training, default.training, request)
+    return replace(options, training=named)
+
+
+def named_after(trained: Recipe, start: Recipe, request: DataRequest) -> Recipe:
+    """`trained`, which began as `start`, with a name that tells it from other trainings.
+
+    A name that was given stays. One of our recipes on other images than CIFAR-10 or its own is
+    called after these as well.
+    """
+    if trained.name != start.name:
+        return trained
+    name = _name_of(start.name, trained, start)
+    ours = start.name in Recipe.names() and start == Recipe.named(start.name)
+    if ours and request.data not in (start.name, "cifar10"):
         name = f"{name}-{request.slug}"
-    return replace(options, training=options.training.replace(name=_short(name)))
+    return trained.replace(name=_short(name))
+
+
+def check_seed(seed: int) -> None:
+    """Raises `UsageError` for a seed that random numbers cannot start from."""
+    if not 0 <= seed < 2**31:
+        raise UsageError(f"a seed is a number from 0 to {2**31 - 1}, received {seed}")
 
 
 def _in_full(argument: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,57 @@ import numpy as np
 
 from kerasresnet.command import print_facts
 from kerasresnet.errors import UsageError
+from kerasresnet.fit.options import check_seed
+from kerasresnet.network.budget import check_budget, count_macs, count_parameters
+from kerasresnet.run import taken, versions
 
 if TYPE_CHECKING:
-    from kerasresnet.data import ImageData
+    from kerasresnet.data import DataRequest, ImageData
     from kerasresnet.recipe import Recipe
+
+
+def prepare(
+    recipe: Recipe,
+    request: DataRequest,
+    seed: int,
+    *,
+    data: ImageData | None = None,
+    run_dir: Path | None = None,
+    data_dir: Path | None = None,
+    verbose: bool = True,
+) -> tuple[Recipe, ImageData, dict[str, Any]]:
+    """Check all that was asked for, load the data; the recipe for it, it, and the facts of a run.
+
+    `data` is what `request` asks for, where it is loaded already. Raises `UsageError`.
+    """
+    from kerasresnet.machine import describe_device, resolve_precision
+
+    check_seed(seed)
+    if request.keeps_size:  # a mistake shows before anything is loaded
+        check_budget(recipe.spec, recipe.max_params)
+    if run_dir and run_dir.exists():
+        raise taken(run_dir)
+    if data is None:
+        request = request.for_input(recipe.spec.input_shape)
+        data = request.load(data_dir, verbose=verbose)
+    recipe = fitted(recipe, data.image_shape, data.num_classes)
+    check_budget(recipe.spec, recipe.max_params)
+    check_fits(recipe, data)
+    facts = {
+        "name": recipe.name,
+        **request.to_facts(data),
+        "source": data.source,
+        "skipped": list(data.skipped) or None,
+        "seed": seed,
+        "precision": resolve_precision(recipe.precision),
+        "device": describe_device(),
+        "parameters": count_parameters(recipe.spec),
+        "macs": count_macs(recipe.spec),
+        "labels": list(data.labels),
+        "versions": versions(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    return recipe, data, facts
 
 
 def fitted(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> Recipe:

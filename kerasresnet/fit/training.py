@@ -7,45 +7,63 @@ import errno
 import os
 import shlex
 import sys
-import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerasresnet.disk import NoRoom
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.fit.options import FitOptions
-from kerasresnet.fit.plan import check_fits, fitted, print_plan, tell_oddities
-from kerasresnet.network.budget import check_budget, count_macs, count_parameters
+from kerasresnet.fit.plan import check_fits, prepare, print_plan, tell_oddities
+from kerasresnet.network.budget import check_budget
 from kerasresnet.recipe import Recipe
-from kerasresnet.run import Run, taken, versions
+from kerasresnet.run import Run, versions
 
 if TYPE_CHECKING:
+    import keras
+
     from kerasresnet.data import ImageData
     from kerasresnet.fit.epochs import Part
 
 CALIBRATION_IMAGES = 200  # fewer say too little of how sure a network may be
 
 
-def train_run(run: Run, recipe: Recipe, data: ImageData | None, *, seed: int = 0) -> dict[str, Any]:
+def train_run(
+    run: Run,
+    recipe: Recipe,
+    data: ImageData | None,
+    *,
+    seed: int = 0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: bool = True,
+) -> dict[str, Any]:
     """Do what is missing of `run`: train what `recipe` says on `data`, measure it, draw it.
 
     Training goes on from the last finished epoch, if there is one. Validation is a stratified slice
     of the training images; the test set is read once, after the last epoch. `data` may be None
-    where all is measured. Returns what results.json says. Raises `UsageError` where data and spec
-    do not fit together, `KerasResNetError` where the loss becomes NaN.
+    where all is measured; `callbacks` join those of a run, and without `verbose` nothing is
+    printed. Returns what results.json says. Raises `UsageError` where data and spec do not fit
+    together, `KerasResNetError` where the loss becomes NaN.
     """
     with run.locked():
         run.remove_leftovers()
         stages = run.stages
         if not (stages["trained"] and stages["measured"]):
-            _train_and_measure(run, recipe, data, seed)
+            _train_and_measure(run, recipe, data, seed, callbacks, verbose)
         if not stages["drawn"]:
             _draw(run)
         run.update(status="finished", error=None)
         return run.results
 
 
-def _train_and_measure(run: Run, recipe: Recipe, data: ImageData, seed: int) -> None:
+def _train_and_measure(
+    run: Run,
+    recipe: Recipe,
+    data: ImageData,
+    seed: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+    verbose: bool,
+) -> None:
     import keras
 
     from kerasresnet.data import train_val_split
@@ -59,10 +77,11 @@ def _train_and_measure(run: Run, recipe: Recipe, data: ImageData, seed: int) -> 
     else:
         train, val = (data.x_train, data.y_train), (data.x_val, data.y_val)
     statistics = channel_statistics(train[0]) if data.own_statistics else None
-    boards = []
     if keras.backend.backend() == "tensorflow":
-        boards = [keras.callbacks.TensorBoard(run.path / "tensorboard", write_graph=False)]
-    train_epochs(run, recipe, train, val, seed=seed, statistics=statistics, callbacks=boards)
+        board = keras.callbacks.TensorBoard(run.path / "tensorboard", write_graph=False)
+        callbacks = [board, *callbacks]
+    settings = {"seed": seed, "statistics": statistics, "verbose": verbose}
+    train_epochs(run, recipe, train, val, callbacks=callbacks, **settings)
     run.write_results(
         {
             **run.facts,
@@ -114,43 +133,13 @@ def measure_kept_model(run: Run, data: ImageData, val: Part) -> dict[str, Any]:
     return {"test": metrics, "calibration": calibrate(of_val, val[1], logits, data.y_test)}
 
 
-def prepare(options: FitOptions) -> tuple[Recipe, ImageData, dict[str, Any]]:
-    """Check everything that was asked for, load the data; recipe, data, and the facts of a run."""
-    from kerasresnet.machine import describe_device, resolve_precision
-
-    recipe, request = options.training, options.request()
-    if request.keeps_size:  # a mistake shows before anything is loaded
-        check_budget(recipe.spec, recipe.max_params)
-    if options.run_dir and options.run_dir.exists():
-        raise taken(options.run_dir)
-    request = request.for_input(recipe.spec.input_shape)
-    data = request.load(options.data_dir)
-    recipe = fitted(recipe, data.image_shape, data.num_classes)
-    check_budget(recipe.spec, recipe.max_params)
-    check_fits(recipe, data)
-    facts = {
-        "name": recipe.name,
-        **request.to_facts(data),
-        "source": data.source,
-        "skipped": list(data.skipped) or None,
-        "seed": options.seed,
-        "precision": resolve_precision(recipe.precision),
-        "device": describe_device(),
-        "parameters": count_parameters(recipe.spec),
-        "macs": count_macs(recipe.spec),
-        "labels": list(data.labels),
-        "versions": versions(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-    return recipe, data, facts
-
-
 def fit_command(options: FitOptions) -> None:
     """Plan, train, test, export; Ctrl-C says how to go on."""
     if options.resume:
         run, data = Run.open(options.resume), None
     else:
-        recipe, data, facts = prepare(options)
+        asked = {"run_dir": options.run_dir, "data_dir": options.data_dir}
+        recipe, data, facts = prepare(options.training, options.request(), options.seed, **asked)
         if options.dry_run:
             where = f"{options.run_dir or f'runs/<time>-{recipe.name}'} (a dry run makes nothing)"
             print_plan(recipe, data, facts, run=where, export=options.export_to)
@@ -189,19 +178,16 @@ def _go_on(run: Run, options: FitOptions, data: ImageData | None) -> None:
         if not options.resume:
             tell_oddities(recipe, data)
     try:
-        results = train_run(run, recipe, data, seed=run.fact("seed"))
-        dead = why_dead(results["test"])
-        if to_train:
-            tell(run, results, dead)
-        if options.export and (options.force or not dead):
-            export_run(run, options)
+        with outcome_written(run):
+            results = train_run(run, recipe, data, seed=run.fact("seed"))
+            dead = why_dead(results["test"])
+            if to_train:
+                tell(run, results, dead)
+            if options.export and (options.force or not dead):
+                export_run(run, options)
     except KeyboardInterrupt:
         _stopped(run, recipe, options)
     except BaseException as error:
-        # What is measured stays finished, whatever happens to its export.
-        status = "finished" if run.results_path.is_file() else "failed"
-        with contextlib.suppress(KerasResNetError):  # the disk may be full
-            run.update(status=status, error=f"{type(error).__name__}: {first_line(error)}")
         if full := _full_disk(run, error, options):
             raise full from None
         raise
@@ -210,6 +196,22 @@ def _go_on(run: Run, options: FitOptions, data: ImageData | None) -> None:
             f"not exported, for the network learnt nothing: {dead}; python -m kerasresnet.export "
             f"{run.path} --force does it all the same"
         )
+
+
+@contextlib.contextmanager
+def outcome_written(run: Run) -> Iterator[None]:
+    """Whatever ends a training stands in its run.json: interrupted, failed, or only its export."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        run.update(status="interrupted")
+        raise
+    except BaseException as error:
+        # What is measured stays finished, whatever happens to its export.
+        status = "finished" if run.results_path.is_file() else "failed"
+        with contextlib.suppress(KerasResNetError):  # the disk may be full
+            run.update(status=status, error=f"{type(error).__name__}: {first_line(error)}")
+        raise
 
 
 def _go_on_line(run: Run, options: FitOptions) -> str:
@@ -230,7 +232,6 @@ def _full_disk(run: Run, error: BaseException, options: FitOptions) -> NoRoom | 
 
 
 def _stopped(run: Run, recipe: Recipe, options: FitOptions) -> None:
-    run.update(status="interrupted")
     print(
         f"\nstopped after {len(run.metrics)} of {recipe.epochs} epochs; go on with\n"
         f"  {_go_on_line(run, options)}",

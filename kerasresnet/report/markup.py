@@ -127,6 +127,11 @@ def drawing(svg: bytes, says: str) -> Markup:
     return Markup('<div class="scroll">{}</div>').format(image)
 
 
+def png(content: bytes, says: str) -> Markup:
+    """The bytes of a PNG file as a picture."""
+    return _image(content, "png", says, "")
+
+
 def pictures(images: Iterable[np.ndarray], captions: Iterable[Sequence[str]]) -> Markup:
     """Small pictures, uint8 [H, W, 3 or 1], each with a first and a second line under it."""
     one = Markup("<figure>{}<figcaption><b>{}</b><br>{}</figcaption></figure>")
@@ -153,7 +158,7 @@ def photo(image: np.ndarray, says: str) -> Markup:
     picture.thumbnail((LARGEST, LARGEST))
     file = io.BytesIO()
     picture.save(file, "png", optimize=True)
-    return _image(file.getvalue(), "png", says, "")
+    return png(file.getvalue(), says)
 
 
 def _image(content: bytes, kind: str, says: str, attributes: str) -> Markup:

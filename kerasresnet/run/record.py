@@ -31,6 +31,8 @@ class DataSettings(Schema):
     channels: Literal[1, 3] | None = None
     on_bad_image: Literal["refuse", "skip"] | None = None
     split_seed: Count | None = None
+    given: bool | None = None
+    """A program gave the images, and only it can load them again."""
     fingerprint: str | None = None
     """Of the list of pictures, in a run or an export."""
 

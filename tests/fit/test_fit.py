@@ -128,7 +128,7 @@ def test_a_momentum_that_moves_is_recorded(tiny_recipe, make_run):
     import keras
 
     from kerasresnet.fit.callbacks import RunWriter
-    from kerasresnet.fit.epochs import compile_model
+    from kerasresnet.fit.compiled import compile_model
 
     run = make_run(tiny_recipe)
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2)])
@@ -273,7 +273,7 @@ def test_runs_started_in_one_second_get_directories_of_their_own(tmp_path, tiny_
 
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad"])
 def test_quick_takes_an_optimizer_without_nesterov_momentum(optimizer):
-    from kerasresnet.fit.epochs import compile_model
+    from kerasresnet.fit.compiled import compile_model
     from kerasresnet.network.build import build_model
 
     recipe = Recipe.named("quick").replace(optimizer=optimizer)

@@ -23,7 +23,7 @@ def test_integer_labels_give_what_one_hot_ones_give(labels, smoothing):
 
 
 def test_a_compiled_model_trains_on_integers_and_its_file_loads_without_this_package(tmp_path):
-    from kerasresnet.fit.epochs import compile_model
+    from kerasresnet.fit.compiled import compile_model
     from kerasresnet.network.build import build_model
     from kerasresnet.recipe import Recipe
 
