@@ -46,6 +46,22 @@ class EvaluateOptions(DataOptions):
     """Show TensorFlow's own start-up messages."""
 
 
+def check_options(options: EvaluateOptions) -> None:
+    """Raise `UsageError` for what can be refused before anything is loaded."""
+    if not options.path.exists():
+        raise UsageError(f"{options.path} does not exist")
+    if options.data:
+        options.request()
+        return
+    plain = EvaluateOptions(options.path)
+    for name in ("image_size", "on_bad_image", "split_seed"):
+        if getattr(options, name) != getattr(plain, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is for images of --data: without that they are those "
+                "that the model was trained on, as it took them; add --data, or leave it out"
+            )
+
+
 def evaluate_path(options: EvaluateOptions) -> dict[str, Any]:
     """The metrics of what stands at `options.path`, with where they come from."""
     predictor = load_predictor(options.path, trust=options.trust)
@@ -124,10 +140,7 @@ def print_metrics(metrics: dict[str, Any]) -> None:
 def main() -> None:
     with exit_on_error("kerasresnet.evaluate"):
         options = parse(EvaluateOptions, None, prog="python -m kerasresnet.evaluate")
-        if not options.path.exists():
-            raise UsageError(f"{options.path} does not exist")
-        if options.data:
-            options.request()  # a mistake shows before TensorFlow starts
+        check_options(options)
         with waiting_for("TensorFlow to start"):
             quiet_tensorflow(options.verbose)
         metrics = evaluate_path(options)

@@ -1,0 +1,29 @@
+"""What cannot be measured is told before anything is loaded."""
+
+import pytest
+
+from kerasresnet.command import parse
+from kerasresnet.errors import UsageError
+from kerasresnet.evaluate.__main__ import EvaluateOptions, check_options
+
+
+def checked(*arguments):
+    check_options(parse(EvaluateOptions, list(map(str, arguments)), prog="evaluate"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--image-size", 64), ("--on-bad-image", "skip"), ("--split-seed", 3)],
+)
+def test_what_is_said_of_images_needs_the_images(flag, value, tmp_path):
+    with pytest.raises(UsageError, match=f"{flag} is for images of --data: without"):
+        checked(tmp_path, flag, value)
+    checked(tmp_path, flag, value, "--data", "digits")
+    checked(tmp_path)
+
+
+def test_a_mistake_shows_before_anything_is_loaded(tmp_path):
+    with pytest.raises(UsageError, match="does not exist"):
+        checked(tmp_path / "nothing")
+    with pytest.raises(UsageError, match="did you mean 'digits'"):
+        checked(tmp_path, "--data", "digit")
