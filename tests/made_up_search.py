@@ -1,16 +1,16 @@
-"""A search without training: keras-tuner's real oracle and real run directories, made-up scores."""
+"""A search without training: the real oracle and real run directories, made-up scores."""
 
 import json
 import os
 import random
 import shutil
 
-from keras_tuner import Objective, oracles
 from keras_tuner.engine.trial import TrialStatus
 
 from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run
+from tuning.search.oracle import build_oracle
 from tuning.search.project import Project, Settings
 from tuning.search.space.choices import narrow
 from tuning.search.space.space import Space
@@ -21,7 +21,7 @@ NARROW = {"stacks": [2, 3], "blocks": [1, 2], "conv_kernel": 3, "optimizer": ["s
 
 
 class MadeUpSearch:
-    """The directory of a search, taken forward step by step as a tuner would.
+    """The directory of a search, taken forward step by step as its driver would.
 
     `score(recipe, epoch)` is the validation accuracy; by default one that grows with the epochs.
     """
@@ -35,39 +35,14 @@ class MadeUpSearch:
             max_params=LIMIT, epochs=settings.max_epochs, keep="last"
         )
         self.space = Space(base, narrow(changes or NARROW))
-        Project.create(path, settings, self.space)
-        self.oracle = self._oracle(settings)
-
-    def _oracle(self, settings):
-        known = {
-            "objective": Objective("val_accuracy", "max"),
-            "hyperparameters": self.space.declared(),
-            "seed": settings.seed,
-        }
-        if settings.tuner == "hyperband":
-            oracle = oracles.HyperbandOracle(
-                **known,
-                max_epochs=settings.max_epochs,
-                factor=settings.factor,
-                hyperband_iterations=settings.iterations,
-            )
-        else:
-            oracle = oracles.RandomSearchOracle(**known, max_trials=settings.max_trials)
-        self.epochs = settings.max_epochs
-        draw = random.Random(settings.seed)
-        oracle._random_values = lambda: self.space.sample(draw)
-        oracle._set_project_dir(str(self.path.parent), self.path.name)
-        oracle._display.verbose = 0
-        return oracle
+        with Project.alone(path) as project:
+            self.project = project.begin(settings, self.space)
+        self.restart()
 
     def begin(self, tuner_id="tuner0"):
         """Take a trial; None where there is none now."""
         trial = self.oracle.create_trial(tuner_id)
-        if trial.status != TrialStatus.RUNNING:
-            return None
-        trial.hyperparameters.values.setdefault("tuner/epochs", self.epochs)
-        self.oracle._save_trial(trial)
-        return trial
+        return trial if trial.status == TrialStatus.RUNNING else None
 
     def train(self, trial, epochs=None):
         """Train the trial's run: `epochs` of them, or up to its rung."""
@@ -96,14 +71,10 @@ class MadeUpSearch:
         return Run.create(home, recipe, facts | {"images": {"train": 400, "val": 100}})
 
     def end(self, trial, error=None):
-        """Report what the trial reached, or that it failed; a failed one leaves its place."""
+        """Report what the trial reached, or that it failed."""
         if error:
             trial.status, trial.message = TrialStatus.FAILED, f"Traceback:\n  …\n{error}"
             self.oracle.end_trial(trial)
-            for bracket in getattr(self.oracle, "_brackets", ()):
-                for infos in bracket["rounds"]:
-                    infos[:] = [info for info in infos if info["id"] != trial.trial_id]
-            self.oracle.save()
             return
         reached = Run(self.path / f"trial_{trial.trial_id}" / "run").metrics[-1]["val_accuracy"]
         self.oracle.update_trial(trial.trial_id, {"val_accuracy": reached})
@@ -122,9 +93,9 @@ class MadeUpSearch:
         return self
 
     def restart(self):
-        """What a killed process leaves: its trial is ongoing for nobody."""
+        """What a process finds that goes on after a kill: trials that nobody runs."""
+        self.oracle = build_oracle(self.project.settings, self.space, self.path)
         self.oracle.reload()
-        self.oracle.save()
 
     def read(self, name):
         return json.loads((self.path / name).read_text())

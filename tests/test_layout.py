@@ -218,7 +218,7 @@ def test_importing_the_package_loads_no_framework_and_no_command():
 
 def test_the_commands_are_found():
     assert {"kerasresnet.fit", "kerasresnet.evaluate", "kerasresnet.export"} <= set(COMMANDS)
-    assert {"tuning.search", "tuning.study", "tuning.search.engine.worker"} <= set(COMMANDS)
+    assert {"tuning.search", "tuning.study"} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -13,13 +13,15 @@ from small_disks import empty, leave
 
 from kerasresnet.disk import NoRoom
 from kerasresnet.recipe import Recipe
+from tuning.engine.job import Ended, Job, run_job
 from tuning.search import images as images_module
-from tuning.search.engine import worker
-from tuning.search.engine.supervise import FULL, Child, Supervisor
-from tuning.search.oracle.oracle import build_oracle
+from tuning.search import trial as trial_module
+from tuning.search.driver import Driver, drive
+from tuning.search.oracle import build_oracle
 from tuning.search.project import Project, Settings
 from tuning.search.space.choices import narrow
 from tuning.search.space.space import Space
+from tuning.search.trial import train_trial
 from tuning.search.view.trials import read_trials
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,11 +34,15 @@ def space():
     return Space(base, narrow(NARROW))
 
 
+def create(folder, space):
+    with Project.alone(folder) as project:
+        return project.begin(SETTINGS, space)
+
+
 def reopened(path, space):
-    oracle = build_oracle(SETTINGS, space)
-    oracle._set_project_dir(str(path), "search")
-    if (path / "search" / "oracle.json").is_file():
-        oracle.reload()
+    (path / "search").mkdir(exist_ok=True)
+    oracle = build_oracle(SETTINGS, space, path / "search")
+    oracle.reload()
     return oracle
 
 
@@ -74,9 +80,9 @@ def test_a_search_is_refused_without_room_for_its_settings_or_its_images(small_d
     folder = small_disk / "search"
     leave(0, small_disk)
     with pytest.raises(NoRoom, match=r"no room for .*/search/search\.json; free some"):
-        Project.create(folder, SETTINGS, space)
+        create(folder, space)
     leave(1_000_000, small_disk)
-    project = Project.create(folder, SETTINGS, space)
+    project = create(folder, space)
     with pytest.raises(NoRoom, match=r"no room for .*/search/images; free some"):
         images_module.search_images(project)
     assert not list(folder.glob("*images*"))
@@ -84,60 +90,57 @@ def test_a_search_is_refused_without_room_for_its_settings_or_its_images(small_d
     assert len(images_module.search_images(project).val[0]) == 144
 
 
-def test_a_full_disk_is_no_failure_of_the_trial_that_finds_it(tmp_path, space, monkeypatch):
-    from tuning.search.engine.tuner import ResumableTuner
-
-    tuner = ResumableTuner(reopened(tmp_path, space), tmp_path / "search", space, 0)
-    trial = tuner.oracle.create_trial("tuner0")
-    for full in (NoRoom("the disk is full: there is no room"), OSError(28, "No space left")):
-
-        def run_trial(trial, images, full=full):
-            raise full
-
-        monkeypatch.setattr(tuner, "run_trial", run_trial)
-        with pytest.raises(type(full)) as raised:
-            tuner._try_run_and_update_trial(trial, None)
-        assert raised.value is full
-        assert trial.status == TrialStatus.RUNNING and not tuner.oracle.end_order
+FULL = [
+    NoRoom("the disk is full: there is no room for it; free some"),
+    OSError(28, "No space left"),
+]
 
 
-def test_a_worker_that_finds_the_disk_full_ends_with_a_code_of_its_own(
-    tmp_path, space, monkeypatch, capsys
-):
-    Project.create(tmp_path / "search", SETTINGS, space)
+@pytest.mark.parametrize("full", FULL, ids=["ours", "the system's"])
+def test_a_full_disk_is_no_failure_of_the_trial_that_finds_it(full, tmp_path, space, monkeypatch):
+    folder = create(tmp_path / "search", space).path
+    oracle = reopened(tmp_path, space)
+    trial = oracle.create_trial("tuner0")
+    values = trial.hyperparameters.values
+    (folder / "trial_0000" / "run").mkdir()
+    (folder / "trial_0000" / "run" / "run.json").write_text('{"status": "running"}')
 
-    class Ended(BaseException):
+    def refuse(*_):
+        raise full
+
+    monkeypatch.setattr(trial_module, "_train", refuse)
+    ended = run_job(Job("0000", train_trial, (folder, "0000", values, "driver")))
+    assert type(ended.error) is NoRoom and "the disk is full" in str(ended.error)
+    assert '"running"' in (folder / "trial_0000" / "run" / "run.json").read_text()
+    with pytest.raises(NoRoom, match="the disk is full"):
+        Driver(folder, oracle, None).record(ended)
+    assert trial.status == TrialStatus.RUNNING and not oracle.end_order
+    assert reopened(tmp_path, space).interrupted == ["0000"]
+
+
+class FullEngine:
+    """An engine whose jobs all find the disk full."""
+
+    slots = 1
+
+    def __init__(self):
+        self.jobs = []
+
+    def call_here(self, *job):
         pass
 
-    def end(code):
-        raise Ended(code)
+    def submit(self, name, *job):
+        self.jobs.append(name)
 
-    def work(project, data_dir):
-        raise NoRoom("the disk is full: there is no room for all of it; free some")
-
-    monkeypatch.setattr(sys, "argv", ["worker", str(tmp_path / "search")])
-    monkeypatch.setattr(worker, "work", work)
-    monkeypatch.setattr(worker.os, "_exit", end)
-    with pytest.raises(Ended) as ended:
-        worker.main()
-    assert ended.value.args == (FULL,)
-    assert capsys.readouterr().err.endswith("there is no room for all of it; free some\n")
+    def ended(self, seconds):
+        yield Ended(self.jobs[-1], error=FULL[0])
 
 
-@pytest.mark.parametrize(
-    ("said", "told"),
-    [
-        ("the disk is full: there is no room for it; free some", "no room for it; free some, then"),
-        ("", "there is no room for all of"),
-    ],
-)
-def test_a_search_ends_at_once_where_the_disk_is_full(said, told, tmp_path):
-    found = Supervisor(tmp_path, [Child("solo", {})])
-    found.command = [sys.executable, "-c", f"print({said!r}, flush=True); exit({FULL})"]
-    with pytest.raises(NoRoom, match=f"{told}.* the same command goes on with the search"):
-        while not found.poll():
-            pass
-    assert found.children[0].starts == 1
+def test_a_search_ends_at_once_where_the_disk_is_full_and_says_how_to_go_on(tmp_path, space):
+    project, engine = create(tmp_path / "search", space), FullEngine()
+    with pytest.raises(NoRoom, match="no room for it; free some, then the same command goes on"):
+        drive(project, engine)
+    assert engine.jobs == ["0000"]
 
 
 TINY = """

@@ -12,6 +12,7 @@ from pictures import write_classes
 
 from kerasresnet.data import DataRequest, ImageData
 from kerasresnet.data.stored import StoredImages
+from kerasresnet.disk import NoRoom
 from kerasresnet.errors import UsageError
 from kerasresnet.network.spec import ResNetSpec
 from kerasresnet.recipe import Recipe
@@ -27,13 +28,18 @@ SETTINGS = Settings(data="digits", base="digits", val_images=144, train_images=5
 SPEC = ResNetSpec.from_text("BB1x4-classes4-in2x2x3")
 
 
+def create(path, settings, space):
+    with Project.alone(path) as project:
+        return project.begin(settings, space)
+
+
 @pytest.fixture
 def make_project(tmp_path):
     """A function that starts a search of the digits, with some settings and base of its own."""
 
     def make(name="search", *, base="digits", **changes):
         space = Space(Recipe.named(base), narrow({}))
-        return Project.create(tmp_path / name, SETTINGS.replace(**changes), space)
+        return create(tmp_path / name, SETTINGS.replace(**changes), space)
 
     return make
 
@@ -141,9 +147,9 @@ def test_a_full_disk_leaves_no_half_of_the_images(make_project, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(np, "save", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(NoRoom, match=r"the disk is full: there is no room for .*/images"):
             search_images(project)
-    assert {path.name for path in project.path.iterdir()} <= {"search.json", "start.lock"}
+    assert {path.name for path in project.path.iterdir()} <= {"search.json", "search.lock"}
     assert len(search_images(project).val[1]) == 144
 
 
@@ -175,7 +181,7 @@ def test_images_that_the_base_recipe_cannot_take_are_refused(tmp_path):
     for spec in ("BB1x8-in28x28x1", "BB1x8-classes7"):
         base = Recipe.named("digits").replace(spec=spec)
         space = Space(base, narrow({}, base))
-        project = Project.create(tmp_path / spec, SETTINGS, space)
+        project = create(tmp_path / spec, SETTINGS, space)
         with pytest.raises(UsageError, match="choose one whose spec says in32x32x3-classes10"):
             search_images(project)
 
@@ -186,7 +192,7 @@ def test_your_own_pictures_are_what_trials_share(tmp_path):
     path, settings, space = parse_search_options(flags.split()).resolve()
     assert (settings.data, settings.base) == (str(folder), "small")
     assert space.base.spec.to_text().endswith("-classes2-in16x16x3")
-    project = Project.create(path, settings, space)
+    project = create(path, settings, space)
     found = search_images(project)
     assert (len(found.train[1]), len(found.val[1]), found.labels) == (32, 8, ("a", "b"))
     assert found.train[0].shape[1:] == (16, 16, 3)
@@ -209,7 +215,7 @@ def test_pictures_that_stay_on_disk_are_the_same_to_a_search(tmp_path, monkeypat
     for name, free in (("memory", 2**40), ("disk", 0)):
         monkeypatch.setattr(psutil, "virtual_memory", lambda n=free: SimpleNamespace(available=n))
         flags = f"--data {folder} --image-size 16 --val-images 8 --search-dir {tmp_path / name}"
-        found.append(search_images(Project.create(*parse_search_options(flags.split()).resolve())))
+        found.append(search_images(create(*parse_search_options(flags.split()).resolve())))
     in_memory, on_disk = found
     assert isinstance(on_disk.train[0], StoredImages) and isinstance(on_disk.val[0], StoredImages)
     assert on_disk.statistics == in_memory.statistics and on_disk.labels == in_memory.labels

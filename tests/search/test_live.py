@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tuning.search.oracle.brackets import plan_brackets
 from tuning.search.view import live
-from tuning.search.view.live import draw, render, watch
+from tuning.search.view.live import draw, watch
 from tuning.search.view.progress import duration, progress_of
 from tuning.search.view.trials import SearchReader, best_trial, read_trials
 
@@ -24,9 +24,9 @@ def drawn(what):
 
 
 def test_before_anything_is_there(tmp_path):
-    assert "has not begun" in drawn(render(tmp_path / "nowhere"))
+    assert "has not begun" in drawn(draw(SearchReader(tmp_path / "nowhere").read()))
     search = MadeUpSearch(tmp_path / "s")
-    text = drawn(render(search.path))
+    text = drawn(draw(SearchReader(search.path).read()))
     assert "hyperband search under 20,000 parameters, digits: 400 images to train on" in text
     assert "0 of 9 × 1 epoch" in text
     assert f"0 of {PLANNED} done" in text
@@ -38,7 +38,7 @@ def test_what_is_done_what_runs_and_what_is_to_come(tmp_path):
     one, two = search.begin("tuner0"), search.begin("tuner1")
     search.train(one, 1)
     search.train(two, 0)
-    text = drawn(render(search.path))
+    text = drawn(draw(SearchReader(search.path).read()))
     trials = {trial.trial_id: trial for trial in read_trials(search.path)}
     first = best_trial([t for t in trials.values() if t.epochs == 1])
     assert "9 of 9 × 1 epoch" in text and f"best {100 * first.score:.2f} %" in text
@@ -59,7 +59,7 @@ def test_what_is_done_what_runs_and_what_is_to_come(tmp_path):
 
 def test_when_all_is_done(tmp_path):
     search = MadeUpSearch(tmp_path / "s").finish()
-    text = drawn(render(search.path))
+    text = drawn(draw(SearchReader(search.path).read()))
     assert "1 of 1 × 9 epochs" in text and "3 of 3 × 9 epochs" in text
     assert "running" not in text and " left" not in text
     assert f"{PLANNED} of {PLANNED} done" in text
@@ -68,7 +68,7 @@ def test_when_all_is_done(tmp_path):
 
 def test_a_random_search_is_one_rung(tmp_path):
     search = MadeUpSearch(tmp_path / "s", tuner="random", max_trials=5).finish(trials=2)
-    text = drawn(render(search.path))
+    text = drawn(draw(SearchReader(search.path).read()))
     assert "2 of 5 × 9 epochs" in text
     assert "18 of 45 done" in text
 
@@ -218,4 +218,4 @@ def test_markup_in_an_error_is_text(tmp_path):
     search = MadeUpSearch(tmp_path / "s")
     trial = search.begin()
     search.end(trial, "ValueError: shape [/32, 3] is [bold]wrong[/bold]")
-    assert "shape [/32, 3] is [bold]wrong[/bold]" in drawn(render(search.path))
+    assert "shape [/32, 3] is [bold]wrong[/bold]" in drawn(draw(SearchReader(search.path).read()))

@@ -4,6 +4,7 @@ import collections
 import json
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 from keras_tuner.engine.trial import Trial, TrialStatus
@@ -11,8 +12,9 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from kerasresnet.errors import UsageError
 from kerasresnet.network.budget import count_parameters
 from kerasresnet.recipe import Recipe
+from tuning.search.oracle import build_oracle
 from tuning.search.oracle import oracle as oracle_module
-from tuning.search.oracle.oracle import FAILURES, build_oracle
+from tuning.search.oracle.oracle import FAILURES
 from tuning.search.project import Settings
 from tuning.search.space.choices import narrow
 from tuning.search.space.space import Space
@@ -46,14 +48,14 @@ EIGHT = {
 FEW = {**EIGHT, "growth": "1.5..2.5", "sgd.learning_rate": "0.05..0.5"}
 
 
-def make_oracle(path, changes=None, *, reload=True, **settings):
+def make_oracle(path, changes=None, **settings):
     """An oracle in `path`, reloaded where it has been there before."""
     base = Recipe.named("quick").replace(max_params=LIMIT)
     settings = Settings(**{"max_epochs": 9, "max_params": LIMIT, **settings})
-    oracle = build_oracle(settings, Space(base, narrow(changes or {})))
-    oracle._set_project_dir(str(path), "search")
-    if reload and (path / "search" / "oracle.json").is_file():
-        oracle.reload()
+    folder = path / "search"
+    folder.mkdir(parents=True, exist_ok=True)
+    oracle = build_oracle(settings, Space(base, narrow(changes or {})), folder)
+    oracle.reload()
     return oracle
 
 
@@ -195,7 +197,7 @@ def test_the_gate_lets_nothing_over_the_limit_pass(tmp_path, monkeypatch):
     oracle = make_oracle(tmp_path, tuner="random")
     wide = oracle.networks.sample(random.Random(0))
     monkeypatch.setattr(type(oracle.networks), "network", lambda *_: Recipe.named("quick").spec)
-    monkeypatch.setattr(oracle, "_random_values", lambda: wide)
+    monkeypatch.setattr(oracle, "_draw", lambda: wide)
     with pytest.raises(UsageError, match="over the limit of 300,000"):
         oracle.create_trial("tuner0")
     assert oracle.trials == {} and oracle.ongoing_trials == {}
@@ -259,6 +261,7 @@ def test_a_kill_before_any_write_loses_no_trial_and_counts_none_twice(tmp_path, 
     assert kills > 20
     assert rungs(oracle) == FULL
     assert sorted(oracle.end_order) == sorted(set(oracle.end_order)) == sorted(oracle.trials)
+    left[0] = 1
     reloaded = make_oracle(tmp_path)
     assert {t.trial_id: t.score for t in reloaded.trials.values()} == {
         t.trial_id: t.score for t in oracle.trials.values()
@@ -289,7 +292,96 @@ def test_a_trial_that_ended_twice_counts_once(tmp_path):
     trial = oracle.create_trial("tuner0")
     oracle.update_trial(trial.trial_id, {"val_accuracy": 0.5})
     late = Trial.from_state(trial.get_state())
-    for ended in (trial, late):
-        ended.status = TrialStatus.COMPLETED
+    for ended, status in ((trial, TrialStatus.COMPLETED), (late, TrialStatus.FAILED)):
+        ended.status = status
         oracle.end_trial(ended)
     assert oracle.end_order == [trial.trial_id]
+    assert trial.status == TrialStatus.COMPLETED and oracle.failed == 0
+
+
+def test_a_score_that_is_no_number_fails_its_trial(tmp_path):
+    oracle = make_oracle(tmp_path)
+    trial = oracle.create_trial("tuner0")
+    oracle.update_trial(trial.trial_id, {"val_accuracy": float("nan")})
+    trial.status = TrialStatus.COMPLETED
+    oracle.end_trial(trial)
+    assert trial.status == TrialStatus.FAILED and trial.message == "its score is no number"
+
+
+def test_what_ran_when_the_search_was_killed_is_given_out_first_and_in_order(tmp_path):
+    oracle = make_oracle(tmp_path)
+    running = [oracle.create_trial(f"tuner{i}") for i in range(3)]
+    done = running.pop(1)
+    oracle.update_trial(done.trial_id, {"val_accuracy": 0.5})
+    done.status = TrialStatus.COMPLETED
+    oracle.end_trial(done)
+    again = make_oracle(tmp_path)
+    assert json.loads((tmp_path / "search" / "oracle.json").read_text())["ongoing_trials"] == {}
+    given = [again.create_trial(f"tuner{i}") for i in range(3)]
+    assert [trial.trial_id for trial in given] == ["0000", "0002", "0003"]
+    for old, new in zip(running, given, strict=False):
+        assert old.hyperparameters.values == new.hyperparameters.values
+
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "first_trials.json").read_text())
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("tuner", "stops"),
+    [
+        *[("hyperband", ()), ("hyperband", (1, 7, 15)), ("random", ()), ("random", (3, 11))],
+        pytest.param("bayesian", (), marks=SLOW),
+    ],
+)
+def test_a_seed_gives_the_trials_that_it_always_gave(tuner, stops, tmp_path):
+    """The first 20 as they were when keras-tuner's own brackets and state were used; a search that
+    is stopped on the way and goes on gives the same."""
+    changes = FEW if tuner == "bayesian" else None
+    oracle, found = make_oracle(tmp_path, changes, tuner=tuner, max_trials=20), []
+    while len(found) < 20:
+        trial = oracle.create_trial("tuner0")
+        if len(found) in stops:
+            stops = [number for number in stops if number != len(found)]
+            oracle = make_oracle(tmp_path, changes, tuner=tuner, max_trials=20)
+            trial = oracle.create_trial("tuner0")
+        found.append({"id": trial.trial_id, **trial.hyperparameters.values})
+        oracle.update_trial(trial.trial_id, {"val_accuracy": score_of(trial)})
+        trial.status = TrialStatus.COMPLETED
+        oracle.end_trial(trial)
+    assert found == GOLDEN[tuner]
+
+
+def told(oracle):
+    trials = oracle.trials.items()
+    return {k: (trial.status, trial.score, trial.hyperparameters.values) for k, trial in trials}
+
+
+def test_a_search_of_an_earlier_version_goes_on(tmp_path):
+    """oracle.json then held keras-tuner's whole state, trial.json the whole space."""
+    oracle = make_oracle(tmp_path)
+    run(oracle)
+    before = told(oracle)
+    folder = tmp_path / "search"
+    for trial in list(oracle.trials.values())[12:]:
+        shutil.rmtree(folder / f"trial_{trial.trial_id}")
+    states = {t.trial_id: Trial.get_state(t) for t in list(oracle.trials.values())[:12]}
+    states["0011"] |= {"status": "RUNNING", "score": None}
+    for trial_id, state in states.items():
+        (folder / f"trial_{trial_id}" / "trial.json").write_text(json.dumps(state))
+    old = {"ongoing_trials": {"tuner0": "0011"}, "start_order": sorted(states), "seed_state": 9}
+    old |= {"end_order": sorted(states)[:-1], "retry_queue": [], "tried_so_far": [], "seed": 1}
+    (folder / "oracle.json").write_text(json.dumps(old))
+    again = make_oracle(tmp_path)
+    assert again.interrupted == ["0011"]
+    run(again)
+    assert told(again) == before
+
+
+def test_what_is_saved_with_a_trial_does_not_grow_with_their_number(tmp_path):
+    def size(iterations):
+        oracle = make_oracle(tmp_path / str(iterations), tuner="random", max_trials=iterations)
+        run(oracle)
+        return (tmp_path / str(iterations) / "search" / "oracle.json").stat().st_size
+
+    assert size(40) < size(10) + 10

@@ -5,15 +5,11 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
-import time
 
 import pytest
 
-from kerasresnet.disk import write_json
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.recipe import Recipe
-from tuning.search import project as project_module
 from tuning.search.project import Project, Settings
 from tuning.search.space.choices import narrow
 from tuning.search.space.space import Space
@@ -41,9 +37,15 @@ def space(changes=None, **recipe):
     return Space(Recipe.named("digits").replace(**recipe), narrow(changes or {}))
 
 
+def create(path, settings, found):
+    """Start a search in `path`, or find it there."""
+    with Project.alone(path) as project:
+        return project.begin(settings, found)
+
+
 def started(path, settings=SETTINGS, found=None):
     """A search that has begun."""
-    project = Project.create(path, settings, found or space())
+    project = create(path, settings, found or space())
     (path / "oracle.json").write_text("{}")
     return project
 
@@ -53,14 +55,14 @@ def contents(path):
 
 
 @contextlib.contextmanager
-def other_process(project, held):
-    """A second process that holds `held`, an expression of `project`, until it is killed."""
+def other_process(path):
+    """A second process that searches in `path`, until it is killed."""
     code = (
-        "import sys, time\nfrom tuning.search.project import Project\n"
-        f"project = Project.open(sys.argv[1])\nwith {held}:\n"
+        "import sys, time\nfrom pathlib import Path\nfrom tuning.search.project import Project\n"
+        "with Project.alone(Path(sys.argv[1])):\n"
         "    print('held', flush=True)\n    time.sleep(600)\n"
     )
-    command = [sys.executable, "-c", code, str(project.path)]
+    command = [sys.executable, "-c", code, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout.readline() == "held\n"
@@ -73,7 +75,7 @@ def test_the_same_settings_find_the_same_search(tmp_path):
     narrowed = space({"blocks": "1,2", "sgd.learning_rate": "0.1..0.2"}, epochs=4)
     started(tmp_path / "search", found=narrowed)
     before = contents(tmp_path / "search")
-    again = Project.create(tmp_path / "search", SETTINGS, narrowed)
+    again = create(tmp_path / "search", SETTINGS, narrowed)
     assert contents(tmp_path / "search") == before
     for project in (again, Project.open(tmp_path / "search")):
         assert project.started and project.settings == SETTINGS
@@ -81,7 +83,7 @@ def test_the_same_settings_find_the_same_search(tmp_path):
 
 
 def test_a_limit_of_macs_belongs_to_the_space_that_is_read_back(tmp_path):
-    project = Project.create(tmp_path, SETTINGS.replace(max_macs=10**7), space())
+    project = create(tmp_path, SETTINGS.replace(max_macs=10**7), space())
     assert project.space.max_macs == 10**7
 
 
@@ -91,7 +93,7 @@ def test_each_other_setting_is_refused_and_named_with_both_values(name, tmp_path
     before = contents(tmp_path)
     limit = {"max_params": OTHER[name]} if name == "max_params" else {}
     with pytest.raises(UsageError) as caught:
-        Project.create(tmp_path, SETTINGS.replace(**{name: OTHER[name]}), space(**limit))
+        create(tmp_path, SETTINGS.replace(**{name: OTHER[name]}), space(**limit))
     there = getattr(SETTINGS, name)
     assert (
         f"holds a search with other settings: {name} is {there!r} there and {OTHER[name]!r} here; "
@@ -120,52 +122,28 @@ def test_another_space_or_base_recipe_is_refused_with_the_difference(
 ):
     started(tmp_path)
     with pytest.raises(UsageError) as caught:
-        Project.create(tmp_path, SETTINGS, space(changes, **recipe))
+        create(tmp_path, SETTINGS, space(changes, **recipe))
     assert f"other settings: {told}" in str(caught.value)
 
 
 def test_a_search_that_never_began_may_change_its_mind(tmp_path):
-    Project.create(tmp_path, SETTINGS, space())
-    again = Project.create(tmp_path, SETTINGS.replace(seed=5), space({"blocks": 1}))
+    create(tmp_path, SETTINGS, space())
+    again = create(tmp_path, SETTINGS.replace(seed=5), space({"blocks": 1}))
     assert again.settings.seed == 5 and again.space.dimensions["blocks.1"].values == (1,)
     assert Project.open(tmp_path).settings.seed == 5
 
 
-def test_nobody_changes_the_settings_of_a_search_that_is_just_beginning(tmp_path):
-    project = Project.create(tmp_path, SETTINGS, space())
-    with project.in_use():
-        with pytest.raises(UsageError, match="is used by a search with other settings: seed is 0"):
-            Project.create(tmp_path, SETTINGS.replace(seed=5), space())
-        assert Project.create(tmp_path, SETTINGS, space()).settings.seed == 0
+def test_one_that_was_killed_before_its_oracle_was_saved_has_begun_all_the_same(tmp_path):
+    create(tmp_path, SETTINGS, space())
+    (tmp_path / "trial_0000").mkdir()
+    with pytest.raises(UsageError, match="holds a search with other settings: seed is 0"):
+        create(tmp_path, SETTINGS.replace(seed=5), space())
 
 
-def test_processes_that_come_first_at_once_make_one_search(tmp_path, monkeypatch):
-    together, found, written = threading.Barrier(6, timeout=60), [], []
-
-    def write_slowly(path, value):
-        written.append(path.name)
-        time.sleep(0.05)
-        write_json(path, value)
-
-    monkeypatch.setattr(project_module, "write_json", write_slowly)
-
-    def create():
-        together.wait()
-        found.append(Project.create(tmp_path / "search", SETTINGS, space()).settings)
-
-    threads = [threading.Thread(target=create) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [SETTINGS] * 6 and written == ["search.json"]
-    assert list(contents(tmp_path / "search")) == ["search.json"]
-
-
-@pytest.mark.parametrize("left", ["start.lock", "use-1f.lock", "aside-search.json"])
+@pytest.mark.parametrize("left", ["search.lock", "start.lock", "use-1f.lock", "aside-search.json"])
 def test_what_a_killed_start_leaves_is_no_hindrance(left, tmp_path):
     (tmp_path / left).write_text("{")
-    assert Project.create(tmp_path, SETTINGS, space()).settings == SETTINGS
+    assert create(tmp_path, SETTINGS, space()).settings == SETTINGS
 
 
 STRANGERS = {
@@ -181,7 +159,7 @@ def test_a_strangers_directory_is_refused_and_stays_as_it_is(files, tmp_path):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(UsageError, match="is no search of ours; choose another --search-dir"):
-        Project.create(tmp_path, SETTINGS, space())
+        create(tmp_path, SETTINGS, space())
     with pytest.raises(UsageError, match=r"is no search: no search\.json of ours is in it; give"):
         Project.open(tmp_path)  # and so --overwrite has nothing to clear
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == files
@@ -191,61 +169,30 @@ def test_a_file_is_no_directory_of_a_search(tmp_path):
     path = tmp_path / "thesis.tex"
     path.write_text("years of work")
     with pytest.raises(UsageError, match="is no search of ours"):
-        Project.create(path, SETTINGS, space())
+        create(path, SETTINGS, space())
     with pytest.raises(UsageError, match="is no search: "):
         Project.open(path)
     with pytest.raises(UsageError, match="cannot make the search directory"):
-        Project.create(path / "search", SETTINGS, space())
+        create(path / "search", SETTINGS, space())
     with pytest.raises(UsageError, match="nowhere does not exist"):
         Project.open(tmp_path / "nowhere")
     assert path.read_text() == "years of work"
 
 
-def test_a_search_in_use_is_not_cleared_and_one_that_was_killed_is(tmp_path):
+def test_one_process_searches_and_its_lock_ends_with_it(tmp_path):
     project = started(tmp_path / "search")
     before = contents(project.path)
-    with other_process(project, "project.in_use()"):
-        with pytest.raises(UsageError, match="used by a running search: nothing was deleted"):
-            project.clear()
-        assert contents(project.path) == before
-        with project.in_use():  # a second worker may use it as well
-            pass
-    project.clear()
-    assert contents(project.path) == {}
-    assert Project.create(project.path, SETTINGS.replace(seed=1), space()).settings.seed == 1
-
-
-def test_one_process_runs_a_search_and_its_lock_ends_with_it(tmp_path):
-    project = started(tmp_path / "search")
-    with other_process(project, "project.alone('oracle')"):
+    with other_process(project.path):
         with (
-            pytest.raises(UsageError, match=r"another oracle is running in .*; wait for it, or"),
-            project.alone("oracle"),
+            pytest.raises(UsageError, match=r"another search is running in .*; wait for it, or"),
+            Project.alone(project.path),
         ):
             pass
-        with project.alone("search"):  # another thing to be
-            pass
-    with project.alone("oracle"):
-        pass
-
-
-def test_who_waits_gets_the_lock_when_it_is_free(tmp_path):
-    project, order = started(tmp_path / "search"), []
-
-    def hold(held):
-        with project.alone("oracle"):
-            held.set()
-            time.sleep(0.3)
-            order.append("first")
-
-    held = threading.Event()
-    first = threading.Thread(target=hold, args=(held,))
-    first.start()
-    held.wait(60)
-    with project.alone("oracle", wait=60.0):
-        order.append("second")
-    first.join()
-    assert order == ["first", "second"]
+        assert contents(project.path) == before
+    with Project.alone(project.path) as found:
+        found.clear()
+    assert contents(project.path) == {}
+    assert create(project.path, SETTINGS.replace(seed=1), space()).settings.seed == 1
 
 
 def test_a_search_half_cleared_is_still_a_search_to_clear(tmp_path, monkeypatch):
@@ -323,6 +270,6 @@ def test_a_damaged_search_is_told_at_once_with_what_can_be_done(name, damage, to
     project.check_files()
     damage(tmp_path / name)
     with pytest.raises(KerasResNetError, match=told) as caught:
-        Project.create(tmp_path, SETTINGS, space()).check_files()
+        create(tmp_path, SETTINGS, space()).check_files()
     assert "\n" not in str(caught.value) and "with --overwrite" in str(caught.value)
     Project.open(tmp_path).clear()

@@ -9,17 +9,17 @@ from keras_tuner.engine.trial import TrialStatus
 from made_up_search import MadeUpSearch
 from rich.console import Console
 
-from kerasresnet.errors import UsageError
+from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.recipe import Recipe
-from tuning.search.engine import timing
-from tuning.search.engine.supervise import SUPERVISOR
-from tuning.search.engine.timing import EpochTimes, time_step
-from tuning.search.oracle.oracle import build_oracle
+from tuning.engine.job import Died
+from tuning.search import timing
+from tuning.search.oracle import build_oracle
 from tuning.search.oracle.time_limit import SLOW, TimeLimit
-from tuning.search.project import Settings
+from tuning.search.project import Project, Settings
 from tuning.search.space.choices import narrow
 from tuning.search.space.space import Space
 from tuning.search.space.start import first_choice
+from tuning.search.timing import EpochTimes, time_step
 from tuning.search.view.events import events
 from tuning.search.view.leaderboard import write_report
 from tuning.search.view.live import draw
@@ -36,9 +36,8 @@ def seconds_of(recipe):
 def limited(path, most, seconds=seconds_of, changes=None, **settings):
     base = Recipe.named("digits").replace(max_params=LIMIT)
     settings = Settings(**{"max_epochs": 9, "max_params": LIMIT, **settings})
-    oracle = build_oracle(settings, Space(base, narrow(changes or {})))
+    oracle = build_oracle(settings, Space(base, narrow(changes or {})), path)
     oracle.time_limit = TimeLimit(seconds, most)
-    oracle._set_project_dir(str(path), "search")
     return oracle
 
 
@@ -115,6 +114,14 @@ def train(digits):
 
 
 @pytest.fixture
+def project(tmp_path):
+    """A search of 256 images, whose networks can be timed."""
+    settings = Settings(data="digits", base="digits", train_images=256, val_images=64)
+    with Project.alone(tmp_path / "search") as found:
+        return found.begin(settings, Space(Recipe.named("digits"), narrow({})))
+
+
+@pytest.fixture
 def measured(monkeypatch):
     """The recipes that were really timed; each step takes 0.25 s."""
     found = []
@@ -122,50 +129,62 @@ def measured(monkeypatch):
     return found
 
 
-def test_times_are_measured_once_for_spec_batch_and_precision(tmp_path, train, measured):
-    times = EpochTimes(tmp_path, train)
+def call(function, *arguments):
+    """What an engine does, in this process."""
+    return function(*arguments)
+
+
+def test_times_are_measured_once_for_spec_batch_and_precision(project, measured):
+    times = EpochTimes(project.path, call)
     assert times(BASE) == 4 * 0.25  # 256 images are 4 batches
-    assert times(BASE.replace(learning_rate=0.3)) == EpochTimes(tmp_path, train)(BASE) == 1.0
+    assert times(BASE.replace(learning_rate=0.3)) == EpochTimes(project.path, call)(BASE) == 1.0
     assert len(measured) == 1
     assert times(BASE.replace(batch_size=32)) == 8 * 0.25
     assert times(BASE.replace(precision="bfloat16")) == 1.0
     assert times(BASE.replace(spec="BB1x8-BB1x16")) == 1.0
     assert len(measured) == 4
-    rows = json.loads((tmp_path / "epoch_times.json").read_text())
+    rows = json.loads((project.path / "epoch_times.json").read_text())
     assert [row["batch_size"] for row in rows] == [64, 32, 64, 64]
     assert "timed_by" not in str(rows)
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """The search was stopped."""
 
 
-def test_a_network_that_kills_who_times_it_is_timed_no_second_time(
-    tmp_path, train, measured, monkeypatch
-):
-    def die(recipe, train):
-        raise Killed
+def test_a_network_that_kills_who_times_it_is_timed_no_second_time(project, measured):
+    def die(function, *arguments):
+        if function is timing.time_trial_step:
+            (row,) = json.loads((project.path / "epoch_times.json").read_text())
+            assert "timed_by" in row  # what the picture shows meanwhile
+            raise Died("its process ended by SIGKILL")
+        return function(*arguments)
 
-    monkeypatch.setenv(SUPERVISOR, "one")
-    with monkeypatch.context() as patch:
-        patch.setattr(timing, "time_step", die)
-        with pytest.raises(Killed):
-            EpochTimes(tmp_path, train)(BASE)
-    assert EpochTimes(tmp_path, train)(BASE) is None and not measured
-    # Stopped with all of its search, it says nothing of the network.
-    monkeypatch.setenv(SUPERVISOR, "another")
-    assert EpochTimes(tmp_path, train)(BASE) == 1.0 and len(measured) == 1
+    assert EpochTimes(project.path, die)(BASE) is None
+    assert EpochTimes(project.path, call)(BASE) is None and not measured
 
 
-def test_an_error_while_timing_is_noted_and_left_to_the_trial(tmp_path, train, monkeypatch):
-    def fail(recipe, train):
-        raise ValueError("out of memory\nat length")
+def test_a_search_that_was_stopped_while_it_timed_says_nothing(project, measured):
+    def stop(function, *arguments):
+        if function is timing.time_trial_step:
+            raise Killed
+        return function(*arguments)
 
-    monkeypatch.setattr(timing, "time_step", fail)
-    times = EpochTimes(tmp_path, train)
+    with pytest.raises(Killed):
+        EpochTimes(project.path, stop)(BASE)
+    assert EpochTimes(project.path, call)(BASE) == 1.0 and len(measured) == 1
+
+
+def test_an_error_while_timing_is_noted_and_left_to_the_trial(project):
+    def fail(function, *arguments):
+        if function is timing.time_trial_step:
+            raise KerasResNetError("ValueError: out of memory\nat length")
+        return function(*arguments)
+
+    times = EpochTimes(project.path, fail)
     assert times(BASE) is None is times(BASE)
-    (row,) = json.loads((tmp_path / "epoch_times.json").read_text())
-    assert row["error"] == "out of memory"
+    (row,) = json.loads((project.path / "epoch_times.json").read_text())
+    assert row["error"] == "ValueError: out of memory"
 
 
 @pytest.mark.slow

@@ -82,14 +82,14 @@ def test_no_score_that_is_not_a_number_is_the_best(finished):
     + [f"trial_0001/run/{file}" for file in ("run.json", "recipe.toml", "metrics.json")],
 )
 def test_a_file_that_is_missing_or_half_made_hides_nothing_else(name, content, tmp_path):
-    from tuning.search.view.live import render
+    from tuning.search.view.live import draw
 
     search = MadeUpSearch(tmp_path / "s").finish(trials=4)
     (search.path / name).unlink()
     if content is not None:
         (search.path / name).write_text(content)
     (search.path / "trial_0099").mkdir()
-    render(search.path)
+    draw(SearchReader(search.path).read())
     there = {trial.trial_id: trial for trial in read_trials(search.path)}
     assert {"0000", "0002", "0003"} <= there.keys() <= {"0000", "0001", "0002", "0003"}
     assert ("0001" in there) == (not name.endswith("trial.json"))

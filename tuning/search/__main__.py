@@ -5,16 +5,16 @@ python -m tuning.search --max-params 300000 --set stacks=3 --set optimizer=convm
 python -m tuning.search --workers 2 --train-best
 python -m tuning.search --report searches/cifar10-5000000
 
-The same command again goes on with an interrupted search. This process trains nothing: it watches
-over those that do, and shows their files.
+The same command again goes on with an interrupted search. This process trains nothing: it says
+what is trained next, in processes of its own, and shows their files.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import statistics
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
@@ -23,12 +23,12 @@ from rich.table import Table
 from kerasresnet.command import print_facts
 from kerasresnet.data import DataRequest
 from kerasresnet.disk import write_text
-from kerasresnet.errors import UsageError, exit_on_error
+from kerasresnet.errors import exit_on_error
 from kerasresnet.network.budget import count_parameters
 from kerasresnet.network.spec import ResNetSpec
 from kerasresnet.recipe import Recipe
-from tuning.search.engine.supervise import Supervisor, children_of
-from tuning.search.engine.worker import role
+from tuning.engine.local import Local
+from tuning.search.driver import drive
 from tuning.search.options import SEARCHED, SearchOptions, parse_search_options
 from tuning.search.oracle.brackets import plan_brackets, plan_of
 from tuning.search.project import Project, Settings
@@ -45,37 +45,36 @@ def search(options: SearchOptions) -> int:
     """Run, or go on with, the search that `options` ask for; returns the exit code."""
     path, settings, space = options.resolve()
     drawn = space.sample(random.Random(settings.seed))  # the space is not empty
-    part = role()
-    if options.overwrite and (path / "search.json").is_file():
-        if part == "worker":
-            raise UsageError("a worker never deletes a search: leave out --overwrite")
-        Project.open(path).clear()
-    project = Project.create(path, settings, space)
-    project.check_files()
-    print_plan(project, options, space.network(first_choice(space) or drawn))
-    with project.in_use():
-        if part == "worker":
-            return _supervise(project, options, part)
-        with project.alone("search"):
-            code = _supervise(project, options, part)
+    with Project.alone(path) as project:
+        if options.overwrite:
+            project.clear()
+        project = project.begin(settings, space)
+        project.check_files()
+        print_plan(project, options, space.network(first_choice(space) or drawn))
+        code = _drive(project, options)
         return _finish(project, options) if code == 0 else code
 
 
-def _supervise(project: Project, options: SearchOptions, part: str) -> int:
-    """Start this machine's processes, watch over them, and show what they write."""
-    flags = ["--verbose"] if options.verbose else []
-    flags += ["--data-dir", str(options.data_dir.resolve())] if options.data_dir else []
-    supervisor = Supervisor(project.path, children_of(options.workers, dict(os.environ)), flags)
+def _drive(project: Project, options: SearchOptions) -> int:
+    """Search in a thread of its own, and show meanwhile what is written."""
+    engine = Local(options.workers, project.path / "logs")
     try:
-        watch(project.path, supervisor.poll, plain=options.plain)
+        with ThreadPoolExecutor(1) as pool:
+            search = pool.submit(drive, project, engine, options.data_dir, verbose=options.verbose)
+
+            def over() -> bool:
+                return search.done() and search.result() is None  # raises what it raised
+
+            try:
+                watch(project.path, over, plain=options.plain)
+            finally:
+                engine.stop()
     except KeyboardInterrupt:
         print(
             f"\nstopped; the same command goes on with the search in {project.path}",
             file=sys.stderr,
         )
         return 130
-    finally:
-        supervisor.stop()
     return 0
 
 
@@ -147,18 +146,10 @@ def print_plan(project: Project, options: SearchOptions, start: ResNetSpec) -> N
         "base recipe": f"{settings.base}: batches of {base.batch_size}, "
         f"{', '.join(base.augment) or 'no augmentation'}",
         "seed": str(settings.seed),
-        "processes": _processes(options),
+        "processes": f"{options.workers} training",
         "kept in": str(project.path),
     }
     print_facts(rows)
-
-
-def _processes(options: SearchOptions) -> str:
-    part = role()
-    if part == "solo":
-        return f"{options.workers} training"
-    address = ":".join(os.environ[f"KERASTUNER_ORACLE_{name}"] for name in ("IP", "PORT"))
-    return f"chief at {address}" if part == "chief" else f"worker; waits for a chief at {address}"
 
 
 def _trials(settings: Settings) -> str:

@@ -62,7 +62,7 @@ class SearchOptions(DataOptions):
     seed: int = 0
     """Seed of the choices, the split, and of every trial's own seed."""
     workers: int = 1
-    """Processes that train trials side by side on this machine."""
+    """Trials that train side by side on this machine, each in a process of its own."""
     overwrite: bool = False
     """Delete the search that is there and start anew."""
     plain: bool = False

@@ -1,11 +1,12 @@
 """The directory of a search: its settings, written once, and who may use it.
 
 search.json        settings, base recipe and space; what is asked for later must equal them
-oracle.json        the oracle: brackets, and which trials are waiting, running, done
+oracle.json        the oracle: which trials run, and how much has been drawn
 images/            the images that every trial trains on and is scored on
 epoch_times.json   what networks' epochs take, where there is a limit of it
 trial_0007/        trial.json (choice, score, status) and run/, a run that resumes
 logs/              what the processes print
+search.lock        held by the process that searches
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import functools
 import re
 import shutil
 import tomllib
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,8 @@ from tuning.search.space.choices import narrow
 from tuning.search.space.space import Space
 
 EPOCH_TIMES = "epoch_times.json"
-# What a kill may leave where search.json was to be written.
+OBJECTIVE = "val_accuracy"
+# What a kill may leave where search.json was to be written, that of an earlier version too.
 _LEFT = re.compile(rf"{ASIDE}search\.json|(start|search|oracle|use-\w+)\.lock")
 Positive = Annotated[int, Field(ge=1)]
 
@@ -73,8 +74,6 @@ class _OurPart(Schema):
 class _OracleFile(_OurPart):
     """oracle.json, as far as it is needed here."""
 
-    start_order: list[str]
-    end_order: list[str]
     ongoing_trials: dict[str, str]
 
 
@@ -98,45 +97,45 @@ class Project:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, settings: Settings, space: Space) -> Project:
-        """Start a search in `path`, or find it there with the same settings.
+    @contextlib.contextmanager
+    def alone(cls, path: Path) -> Iterator[Project]:
+        """What is in `path`, or will be, for this process alone: no other searches there meanwhile.
 
-        A search that never began may change its settings; its images are made again then. Raises
-        `UsageError` where `path` holds something else, with what differs.
+        Raises `UsageError` where another does, or where `path` holds something else.
         """
-        found = cls(path)
-        wanted = {
-            "settings": settings.model_dump(mode="json"),
-            "recipe": space.base.to_toml(),
-            "space": space.to_json(),
-        }
         if path.exists() and not _ours(path):
             raise UsageError(f"{path} is no search of ours; choose another --search-dir")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot make the search directory {path}: {error.strerror}") from None
-        with found.alone("start", wait=10.0):  # several processes may come first at once
-            if not (path / "search.json").is_file():
-                write_json(path / "search.json", wanted)
-            elif differences := _differences(found._written, wanted):
-                found._change(wanted, "; ".join(differences))
-        return cls(path)
+        refusal = f"another search is running in {path}; wait for it, or stop it"
+        with locked(path / "search.lock", refusal):
+            yield cls(path)
 
-    def _change(self, wanted: dict[str, Any], differences: str) -> None:
-        """Write other settings. Raises `UsageError` where the search has begun, or is beginning."""
-        if self.started:
+    def begin(self, settings: Settings, space: Space) -> Project:
+        """Start a search here, or find it here with the same settings.
+
+        A search that never began may change its settings; its images are made again then. Raises
+        `UsageError`, with what differs, where one began with others.
+        """
+        wanted = {
+            "settings": settings.model_dump(mode="json"),
+            "recipe": space.base.to_toml(),
+            "space": space.to_json(),
+        }
+        there = (self.path / "search.json").is_file()
+        differences = _differences(self._written, wanted) if there else []
+        if differences and self.started:
             raise UsageError(
-                f"{self.path} holds a search with other settings: {differences}; type "
+                f"{self.path} holds a search with other settings: {'; '.join(differences)}; type "
                 "those, choose another --search-dir, or start anew with --overwrite"
             )
-        refusal = (
-            f"{self.path} is used by a search with other settings: {differences}; stop it first, "
-            "or choose another --search-dir"
-        )
-        self._refuse_users(refusal)
-        shutil.rmtree(self.path / "images", ignore_errors=True)  # they are of the old settings
-        write_json(self.path / "search.json", wanted)
+        if differences:
+            shutil.rmtree(self.path / "images", ignore_errors=True)  # they are of the old settings
+        if differences or not there:
+            write_json(self.path / "search.json", wanted)
+        return Project(self.path)
 
     @classmethod
     def open(cls, path: str | Path) -> Project:
@@ -151,7 +150,8 @@ class Project:
     @property
     def started(self) -> bool:
         """Whether there is something that other settings would spoil."""
-        return (self.path / "oracle.json").is_file() and (self.path / "search.json").is_file()
+        begun = (self.path / "oracle.json").is_file() or any(self.path.glob("trial_*"))
+        return begun and (self.path / "search.json").is_file()
 
     @functools.cached_property
     def _written(self) -> dict[str, Any]:
@@ -194,50 +194,22 @@ class Project:
                 "another --search-dir, or in this one with --overwrite"
             ) from None
 
-    @contextlib.contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Nobody clears the directory meanwhile. Raises `UsageError` where somebody does."""
-        mine = self.path / f"use-{uuid.uuid4().hex}.lock"
-        refusal = f"{self.path} is being cleared by another search"
-        with contextlib.ExitStack() as held:
-            with locked(self.path / "start.lock", refusal, wait=10.0):
-                held.enter_context(locked(mine, refusal))
-            yield
-        mine.unlink(missing_ok=True)
-
-    def _refuse_users(self, refusal: str) -> None:
-        """Raises `UsageError` where a process uses it; removes what dead ones left of theirs.
-
-        Only with the start's lock held: none can come meanwhile.
-        """
-        for file in self.path.glob("use-*.lock"):
-            with locked(file, refusal):
-                file.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def alone(self, what: str, wait: float = 0.0) -> Iterator[None]:
-        """One process at a time is `what` (the search, its oracle).
-
-        Raises `UsageError` where another still is, after `wait` seconds.
-        """
-        refusal = f"another {what} is running in {self.path}; wait for it, or stop it"
-        with locked(self.path / f"{what}.lock", refusal, wait=wait):
-            yield
-
     def clear(self) -> None:
-        """Delete all of the search. Raises `UsageError` where a process still uses it."""
-        refusal = f"{self.path} is used by a running search: nothing was deleted; stop it first"
+        """Delete all of the search."""
         last = ("oracle.json", "search.json")  # killed halfway, it is still a search to clear
-        with locked(self.path / "start.lock", refusal):
-            self._refuse_users(refusal)
-            entries = (entry for entry in self.path.iterdir() if entry.suffix != ".lock")
-            for entry in sorted(entries, key=lambda entry: entry.name in last):
-                real = entry.is_dir() and not entry.is_symlink()
-                shutil.rmtree(entry) if real else entry.unlink()
+        entries = (entry for entry in self.path.iterdir() if entry.suffix != ".lock")
+        for entry in sorted(entries, key=lambda entry: entry.name in last):
+            real = entry.is_dir() and not entry.is_symlink()
+            shutil.rmtree(entry) if real else entry.unlink()
+
+
+def trial_folder(folder: Path, trial_id: str) -> Path:
+    """Where a trial of the search in `folder` lies."""
+    return folder / f"trial_{trial_id}"
 
 
 def _is_search(path: Path) -> bool:
-    """Whether `path` holds a search.json that `Project.create` wrote, not a stranger's."""
+    """Whether `path` holds a search.json that `Project.begin` wrote, not a stranger's."""
     try:
         written = read_json(path / "search.json")
     except KerasResNetError:

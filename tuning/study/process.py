@@ -6,15 +6,8 @@ A training that dies takes nothing with it, and one that is done leaves no memor
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import multiprocessing
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +15,8 @@ from kerasresnet.data import DataRequest
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.run import Run, versions
+from tuning.engine.job import Died
+from tuning.engine.local import Local
 from tuning.study.factors import Setting
 from tuning.study.runs import Study, StudyRun
 
@@ -36,16 +31,16 @@ def examine(
     With `fit_only`, or where the data refuses some, only the sentences. Not in this process: one
     that has looked at an accelerator keeps hold of its memory.
     """
-    spawn = multiprocessing.get_context("spawn")
-    ended_by_ctrl_c = signal.signal, (signal.SIGINT, signal.SIG_DFL)
+    request = DataRequest.from_facts(study.data, study.data_settings)
+    engine = Local(1)
     try:
-        with ProcessPoolExecutor(1, spawn, *ended_by_ctrl_c) as pool:
-            request = DataRequest.from_facts(study.data, study.data_settings)
-            return pool.submit(look, study.settings, request, data_dir, fit_only).result()
-    except BrokenProcessPool:
+        return engine.call(look, study.settings, request, data_dir, fit_only)
+    except Died:
         raise KerasResNetError(
             f"the process that loaded {study.data} died; is there memory left?"
         ) from None
+    finally:
+        engine.stop()
 
 
 def look(
@@ -90,34 +85,28 @@ def train(
     if not run.path.exists():
         Run.create(run.path, study_run.recipe, _facts(study_run, facts))
     run.update(error=None)
-    command = [sys.executable, "-m", "kerasresnet.fit", "--resume", str(run.path), "--no-export"]
-    command += ["--data-dir", str(data_dir)] if data_dir else []
-    study_run.log.parent.mkdir(exist_ok=True)
-    with study_run.log.open("a", encoding="utf-8") as output:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C reaches it through this process, once
-            preexec_fn=_end_with_parent,
-        )
+    engine = Local(1, study_run.log.parent, fresh=True)
+    engine.submit(study_run.name, go_on, run.path, data_dir, again=False)
     try:
-        while child.poll() is None:
+        while not (found := list(engine.ended(0.5))):
             watch()
-            time.sleep(0.5)
-    except KeyboardInterrupt:
-        child.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(PATIENCE)
-        raise
     finally:
-        child.kill()
-        child.wait()
+        engine.stop(grace=PATIENCE)
     if not study_run.finished:
-        error = study_run.error or _last_words(child.returncode, study_run.log)
+        error = study_run.error or str(found[0].error)
         with contextlib.suppress(UsageError):  # somebody else trains it: then that is the reason
             run.update(status="failed", error=error)
+
+
+def go_on(path: Path, data_dir: Path | None) -> None:
+    """Train the run in `path` to its end, in the process that does it."""
+    from kerasresnet.fit.options import FitOptions
+    from kerasresnet.fit.training import fit_command
+    from kerasresnet.machine import quiet_tensorflow
+
+    quiet_tensorflow(training=True)
+    recipe = Run.open(path).recipe
+    fit_command(FitOptions(training=recipe, resume=path, export=False, data_dir=data_dir))
 
 
 def _facts(study_run: StudyRun, facts: dict[str, Any]) -> dict[str, Any]:
@@ -132,19 +121,3 @@ def _facts(study_run: StudyRun, facts: dict[str, Any]) -> dict[str, Any]:
         "versions": versions(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-
-
-def _end_with_parent() -> None:
-    """In a child: end when its parent does, however that ends (Linux only)."""
-    with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-
-def _last_words(code: int, log: Path) -> str:
-    """How a training ended that could not write it down itself."""
-    if code == 130:
-        return "interrupted"
-    if code < 0:
-        return f"ended by {signal.Signals(-code).name}"
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"ended with exit code {code}"

@@ -25,11 +25,6 @@ PAUSE = 1.0  # seconds between two looks at the files
 FAILURES_SHOWN = 3
 
 
-def render(folder: str | Path) -> RenderableType:
-    """The picture of the search in `folder`, as it is now."""
-    return draw(SearchReader(folder).read())
-
-
 def watch(
     folder: str | Path,
     finished: Callable[[], bool],

@@ -5,24 +5,27 @@ Parameters and MACs do not say it: at equal ones, epochs took 7 to 130 s.
 
 from __future__ import annotations
 
+import functools
 import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import keras
 
 from kerasresnet.data import steps_per_epoch
 from kerasresnet.disk import read_json, write_json
+from kerasresnet.errors import KerasResNetError, first_line
 from kerasresnet.fit.epochs import Part, train_epochs
-from kerasresnet.machine import describe_device, resolve_precision
+from kerasresnet.machine import Precision, describe_device, quiet_tensorflow, resolve_precision
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run
-from tuning.search.engine.memory import forget_models
-from tuning.search.engine.supervise import SUPERVISOR
-from tuning.search.project import EPOCH_TIMES
+from tuning.engine.memory import forget_models
+from tuning.search.images import search_images
+from tuning.search.project import EPOCH_TIMES, Project
 
 WARM, TIMED = 3, 8  # steps: the first ones trace, compile and fill caches
 LONGEST = 30.0  # seconds of timed steps after which those that there are must do
@@ -71,44 +74,62 @@ def time_step(recipe: Recipe, train: Part) -> float:
     return statistics.median(clock.steps)
 
 
+def describe() -> dict[str, Any]:
+    """The device of this process, and what each precision means on it."""
+    return {
+        "device": describe_device(),
+        "precisions": {name: resolve_precision(name) for name in get_args(Precision)},
+    }
+
+
+def time_trial_step(folder: Path, recipe: Recipe) -> float:
+    """`time_step` on the training images of the search in `folder`."""
+    quiet_tensorflow()
+    return time_step(recipe, search_images(Project.open(folder)).train)
+
+
 class EpochTimes:
     """Seconds of a recipe's epoch of training, validation left out: measured once, then remembered.
 
-    Kept in the search's folder, by spec, batch size, precision, device and steps. A network that
-    cannot be timed (its process died of it, or it raised) is None: its trial will say why.
+    `call` runs a function in a process that trains. Times are kept in the search's folder, by spec,
+    batch size, precision, device and steps. A network that cannot be timed (its process died of it,
+    or it raised) is None: its trial will say why.
     """
 
-    def __init__(self, folder: Path, train: Part) -> None:
-        self.path = folder / EPOCH_TIMES
-        self.train = train
-        self.device = describe_device()
-        # A process that was stopped with its supervisor says nothing of what it timed.
-        self._us = os.environ.get(SUPERVISOR) or f"process {os.getpid()}"
+    def __init__(self, folder: Path, call: Callable[..., Any]) -> None:
+        self.folder, self.path = folder, folder / EPOCH_TIMES
+        self.call = call
+        self._rows = read_json(self.path) if self.path.is_file() else []
+        # What was being timed when its search was stopped says nothing.
+        self._rows = [row for row in self._rows if "timed_by" not in row]
+
+    @functools.cached_property
+    def _here(self) -> dict[str, Any]:
+        return self.call(describe)
+
+    @functools.cached_property
+    def _images(self) -> int:
+        return len(search_images(Project.open(self.folder)).train[0])
 
     def __call__(self, recipe: Recipe) -> float | None:
-        steps = steps_per_epoch(len(self.train[0]), recipe.batch_size)
+        steps = steps_per_epoch(self._images, recipe.batch_size)
         row = {
             "spec": recipe.spec.to_text(),
             "batch_size": recipe.batch_size,
-            "precision": resolve_precision(recipe.precision),
-            "device": self.device,
+            "precision": self._here["precisions"][recipe.precision],
+            "device": self._here["device"],
             "steps": steps,
         }
-        rows = read_json(self.path) if self.path.is_file() else []
-        known = next((old for old in rows if row.items() <= old.items()), None)
-        if known is None or known.get("timed_by") not in (None, self._us):
-            rows = [old for old in rows if old is not known]
-            known = self._measured(row, rows, recipe)
-        seconds = known.get("step_seconds")
+        known = next((old for old in self._rows if row.items() <= old.items()), None)
+        seconds = (known or self._measured(row, recipe)).get("step_seconds")
         return None if seconds is None else steps * seconds
 
-    def _measured(
-        self, row: dict[str, Any], rows: list[dict[str, Any]], recipe: Recipe
-    ) -> dict[str, Any]:
-        write_json(self.path, [*rows, row | {"timed_by": self._us}])
+    def _measured(self, row: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
+        write_json(self.path, [*self._rows, row | {"timed_by": f"process {os.getpid()}"}])
         try:
-            found = {"step_seconds": round(time_step(recipe, self.train), 5)}
-        except Exception as error:
-            found = {"error": (str(error).splitlines() or [type(error).__name__])[0]}
-        write_json(self.path, [*rows, row | found])
-        return row | found
+            seconds = self.call(time_trial_step, self.folder, recipe)
+            self._rows.append(row | {"step_seconds": round(seconds, 5)})
+        except KerasResNetError as error:
+            self._rows.append(row | {"error": first_line(error)})
+        write_json(self.path, self._rows)
+        return self._rows[-1]

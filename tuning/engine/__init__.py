@@ -1,0 +1,1 @@
+"""Where trials and trainings run: in processes of their own, here or on other machines."""

@@ -1,1 +1,0 @@
-"""Where trials run, and who watches over them."""

@@ -1,0 +1,152 @@
+"""One trial, in a process of its own: a run that a promoted one goes on from where it stood."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerasresnet.disk import is_full, locked, read_json, write_json
+from kerasresnet.errors import KerasResNetError, first_line
+from kerasresnet.network.budget import check_budget, count_macs, count_parameters
+from kerasresnet.recipe import Recipe
+from kerasresnet.run import Run, versions
+from tuning.search.images import SearchImages, search_images
+from tuning.search.project import OBJECTIVE, Project, trial_folder
+
+STARTS = 3  # times that a trial may begin an epoch under one driver before it counts as failed
+GIVEN_UP = 60.0  # seconds that a process which lost its trial may need to let go of it
+
+
+def prepare(folder: Path, data_dir: Path | None, verbose: bool) -> None:
+    """Make the images of the search in `folder`, if they are not there yet.
+
+    Raises `UsageError` where the data set has too few, or the base recipe cannot take them.
+    """
+    _quiet(verbose)
+    search_images(Project.open(folder), data_dir)
+
+
+def train_trial(
+    folder: Path, trial_id: str, values: Mapping[str, Any], driver: str, verbose: bool = False
+) -> float:
+    """Train a trial of the search in `folder` up to its rung, from where its run stands.
+
+    `values` are its choice and its place in the plan, `driver` the name of the process that hands
+    trials out. Returns the validation accuracy, 0 … 1, of the rung's last epoch. Raises
+    `KerasResNetError` where it cannot be trained, and its run.json says why, too; what a full disk
+    raises, which is no fault of the trial's.
+    """
+    home = trial_folder(folder, trial_id)
+    refusal = f"another process trains trial {trial_id}"
+    with locked(home / "trial.lock", refusal, wait=GIVEN_UP):
+        try:
+            _count_start(home, driver)
+            _quiet(verbose)
+            return _train(Project.open(folder), home, trial_id, values)
+        except Exception as error:
+            if (home / "run" / "run.json").is_file() and not is_full(error):
+                with contextlib.suppress(KerasResNetError):  # the disk may be full now
+                    Run(home / "run").update(status="failed", error=first_line(error))
+            raise
+
+
+def _quiet(verbose: bool) -> None:
+    from kerasresnet.machine import quiet_tensorflow
+
+    quiet_tensorflow(verbose)
+
+
+def _train(project: Project, home: Path, trial_id: str, values: Mapping[str, Any]) -> float:
+    from kerasresnet.fit.epochs import train_epochs
+
+    images, epochs = search_images(project), values["tuner/epochs"]
+    run = run_of(project, home, trial_id, values, images)
+    check_budget(run.recipe.spec, project.settings.max_params)  # whatever the gate let pass
+    run.update(status="running")
+    train_epochs(
+        run,
+        run.recipe,
+        images.train,
+        images.val,
+        seed=run.facts["seed"],
+        until=epochs,
+        statistics=images.statistics,
+    )
+    run.update(status="finished", finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"), error=None)
+    (home / "starts.json").unlink(missing_ok=True)
+    return run.metrics[epochs - 1][OBJECTIVE]
+
+
+def run_of(
+    project: Project, home: Path, trial_id: str, values: Mapping[str, Any], images: SearchImages
+) -> Run:
+    """The trial's run: the one it has, a copy of what it was promoted from, or a new one."""
+    if (home / "run").is_dir():
+        return Run.open(home / "run")
+    aside = home / "aside-run"  # only who holds the trial's lock writes here
+    shutil.rmtree(aside, ignore_errors=True)
+    if parent := values.get("tuner/trial_id"):
+        # Links are enough: a run replaces its files, and never writes into one.
+        shutil.copytree(
+            trial_folder(project.path, parent) / "run",
+            aside,
+            copy_function=_link_or_copy,
+            ignore=shutil.ignore_patterns("*.lock"),  # a link would be the parent's own
+        )
+    else:
+        recipe = project.space.recipe(values)
+        seed = trial_seed(project.settings.seed, trial_id)
+        Run.create(aside, recipe, _facts(recipe, seed, images))
+    os.rename(aside, home / "run")
+    return Run.open(home / "run")
+
+
+def trial_seed(seed: int, trial_id: str) -> int:
+    """Seeds far apart, the same on every machine, whoever runs the trial."""
+    return int(np.random.SeedSequence([seed, int(trial_id)]).generate_state(1)[0]) % 2**31
+
+
+def _facts(recipe: Recipe, seed: int, images: SearchImages) -> dict[str, Any]:
+    from kerasresnet.machine import describe_device, resolve_precision
+
+    return {
+        "name": recipe.name,
+        "seed": seed,
+        "precision": resolve_precision(recipe.precision),
+        "device": describe_device(),
+        "parameters": count_parameters(recipe.spec),
+        "macs": count_macs(recipe.spec),
+        "labels": list(images.labels),
+        "images": {"train": len(images.train[0]), "val": len(images.val[0])},
+        "versions": versions(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _count_start(home: Path, driver: str) -> None:
+    """Note the start; raises `KerasResNetError` where the same epoch killed its process.
+
+    Counted for each driver by itself: one that was stopped took its processes with it, and such an
+    end says nothing of the trial.
+    """
+    epoch, file = len(Run(home / "run").metrics), home / "starts.json"
+    before = read_json(file) if file.is_file() else {}
+    counts = before["by"] if before.get("epoch") == epoch else {}
+    counts = {**counts, driver: counts.get(driver, 0) + 1}
+    write_json(file, {"epoch": epoch, "by": counts})
+    if counts[driver] > STARTS:
+        raise KerasResNetError(f"its process died {STARTS} times in epoch {epoch + 1}")
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without links
+        shutil.copy2(source, target)
