@@ -26,16 +26,21 @@ def mixup(images: Tensor, labels: Tensor, alpha: float, seed: Seed) -> tuple[Ten
     return ops.cast(ops.round(blended), "uint8"), _mix(labels, partner, share[:, None])
 
 
-def cutmix(images: Tensor, labels: Tensor, alpha: float, seed: Seed) -> tuple[Tensor, Tensor]:
+def cutmix(
+    images: Tensor, labels: Tensor, alpha: float, seed: Seed, *, p: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Into each image a box of another of the batch, and its share of the label (1905.04899).
 
     The box has the image's aspect and 1 − λ of its area, λ ~ Beta(alpha, alpha); its centre is
     any pixel, and it is cut at the edges. The labels, float32 [B, classes], are mixed by the
-    pixels that were really replaced. Every image draws its own λ and box.
+    pixels that were really replaced. Every image draws its own λ and box, and is mixed at all
+    with probability `p`.
     """
-    share_seed, partner_seed, place_seed = split(seed, 3)
+    share_seed, partner_seed, place_seed, chance_seed = split(seed, 4)
     batch, height, width, channels = ops.shape(images)
     side = ops.sqrt(1.0 - beta((batch,), alpha, share_seed))
+    if p < 1.0:
+        side = ops.where(uniform((batch,), chance_seed) < p, side, 0.0)
     centre = uniform((batch, 2), place_seed)
     top, bottom = _span(below(height, centre[:, 0]), side, height)
     left, right = _span(below(width, centre[:, 1]), side, width)

@@ -121,13 +121,16 @@ class Mixup:
 class CutMix:
     """Paste a box of another image, and its share of the label (arXiv 1905.04899).
 
-    The box's share of the area is 1 − λ, λ ~ Beta(alpha, alpha).
+    The box's share of the area is 1 − λ, λ ~ Beta(alpha, alpha); an image is mixed with
+    probability `p` (the paper's own runs on CIFAR have 0.5).
     """
 
     alpha: float = 1.0
+    p: float = 1.0
 
     def __post_init__(self) -> None:
         _check_number(self, "alpha", above=0)
+        _check_number(self, "p", minimum=0, maximum=1)
 
 
 Step = Crop | Flip | RandAugment | TrivialAugment | AutoAugment | Cutout | Erase | Mixup | CutMix

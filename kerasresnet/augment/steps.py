@@ -61,8 +61,8 @@ def apply_to_batch(
     match step:
         case policy.Mixup(alpha):
             return mixup(images, labels, alpha, seed)
-        case policy.CutMix(alpha):
-            return cutmix(images, labels, alpha, seed)
+        case policy.CutMix(alpha, p):
+            return cutmix(images, labels, alpha, seed, p=p)
         case _:
             return apply_to_images(step, images, seed, **identity), labels
 

@@ -1,5 +1,7 @@
 """Mixup and CutMix: pixels and labels are mixed by the same shares, each image by its own."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -81,6 +83,14 @@ def test_cutmix_boxes_have_the_area_that_the_paper_draws():
     expected = 1 - spans[0] * spans[1] / 1024
     for quantile in (0.1, 0.25, 0.5, 0.75, 0.9):
         assert abs(np.quantile(own, quantile) - np.quantile(expected, quantile)) < 0.03
+
+
+def test_cutmix_mixes_the_share_of_images_that_it_is_told():
+    labels = np.concatenate([run(partial(cutmix, p=0.25), 1.0, [seed, 3])[1] for seed in range(25)])
+    alone = ((labels > 0).sum(axis=1) == 1).mean()
+    always = np.concatenate([run(cutmix, 1.0, [seed, 3])[1] for seed in range(25)])
+    expected = 0.75 + 0.25 * ((always > 0).sum(axis=1) == 1).mean()
+    assert abs(alone - expected) < 0.03
 
 
 def test_every_image_has_its_own_share():

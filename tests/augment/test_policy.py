@@ -40,7 +40,7 @@ steps = st.one_of(
     st.builds(Cutout, size=st.integers(1, 64)),
     st.builds(Erase, p=st.floats(0, 1)),
     st.builds(Mixup, alpha=numbers),
-    st.builds(CutMix, alpha=numbers),
+    st.builds(CutMix, alpha=numbers, p=st.floats(0, 1)),
 )
 
 
