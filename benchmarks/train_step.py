@@ -22,7 +22,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ import tyro
 
 from kerasresnet.machine import THREADS, quiet_tensorflow
 from kerasresnet.network.budget import count_macs, count_parameters
+from kerasresnet.profile.steps import a_second
 from kerasresnet.recipe import Recipe
 
 NETWORKS = {"table1-06": 128, "quick": 256}  # recipes, and images in a batch
@@ -109,11 +109,7 @@ def _start(make: Callable, arguments: tuple, threads: dict[str, str]) -> None:
 
 def _turn(seconds: float) -> float:
     """The worth of the steps that `seconds` hold, a second; at least one step."""
-    (step, worth), steps, start = _work[0], 0, time.perf_counter()
-    while not steps or time.perf_counter() - start < seconds:
-        step()
-        steps += 1
-    return steps * worth / (time.perf_counter() - start)
+    return a_second(*_work[0], seconds)
 
 
 def recipe_for(name: str, precision: str = "auto") -> Recipe:
@@ -124,38 +120,22 @@ def recipe_for(name: str, precision: str = "auto") -> Recipe:
 
 def training(name: str, precision: str, file: Path) -> tuple[Callable[[], object], int]:
     """A training step, as `fit` makes them, and its images."""
-    import tensorflow as tf
-
     from kerasresnet import machine
-    from kerasresnet.fit.compiled import compile_model
-    from kerasresnet.network.build import build_model
-    from kerasresnet.network.fast import fast_copy
+    from kerasresnet.profile.steps import training_step
 
     recipe = recipe_for(name, precision)
     with np.load(file) as data:
         images, labels = data["images"], np.eye(10, dtype="float32")[data["labels"]]
-    halves = machine.trains_by_halves(recipe.batch_size)
     # For as long as this process lives: a step runs under the settings of its moment.
     _settings.enter_context(machine.training_precision(machine.resolve_precision(recipe.precision)))
-    network = fast_copy(build_model(recipe.spec), halves=halves)
-    compile_model(network, recipe, len(images))
-    data = tf.data.Dataset.from_tensor_slices((images, labels))
-    batches = iter(data.batch(recipe.batch_size, drop_remainder=True).repeat().prefetch(2))
-    network.make_train_function()
-    step = network.train_function
-    for _ in range(3):
-        step(batches)
-    return lambda: float(step(batches)["loss"]), recipe.batch_size
+    return training_step(recipe, images, labels), recipe.batch_size
 
 
 def multiplying(precision: str) -> tuple[Callable[[], object], float]:
     """A multiplication of two matrices, and its GFLOP."""
-    import tensorflow as tf
+    from kerasresnet.profile.steps import matrix_products
 
-    draw = tf.random.Generator.from_seed(0)
-    one, other = (tf.cast(draw.normal((2048, 2048)), precision) for _ in range(2))
-    multiply = tf.function(tf.matmul)
-    return lambda: multiply(one, other).numpy(), 2 * 2048**3 / 1e9
+    return matrix_products(precision)
 
 
 def torch_settings(name: str, precision: str, file: Path, cores: int) -> dict[str, object]:

@@ -24,10 +24,23 @@ _COUNT = re.compile(r"([+-]?[0-9_,]+(?:\.[0-9]+)?)([kKmMgG]?)")
 
 
 def parse(kind: type, arguments: list[str] | None, *, prog: str, default=None):
-    """tyro over `kind`, with specs written as text, 60k for 60000, and mistakes as `UsageError`."""
-    registry = tyro.constructors.ConstructorRegistry()
+    """tyro over `kind`, by our `registry`, with mistakes as `UsageError`."""
+    settings = {} if default is None else {"default": default}
+    boxes = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(boxes):
+            return tyro.cli(kind, args=arguments, prog=prog, registry=registry(), **settings)
+    except SystemExit as stop:
+        if stop.code:
+            raise UsageError(f"{_first_sentence(boxes.getvalue())} (see {prog} --help)") from None
+        raise
 
-    @registry.primitive_rule
+
+def registry() -> tyro.constructors.ConstructorRegistry:
+    """What tyro must know of our types: specs are written as text, 60000 as 60k too."""
+    ours = tyro.constructors.ConstructorRegistry()
+
+    @ours.primitive_rule
     def _spec(info: tyro.constructors.PrimitiveTypeInfo):
         if info.type is not ResNetSpec:
             return None
@@ -39,7 +52,7 @@ def parse(kind: type, arguments: list[str] | None, *, prog: str, default=None):
             str_from_instance=lambda spec: [spec.to_text()],
         )
 
-    @registry.primitive_rule
+    @ours.primitive_rule
     def _count(info: tyro.constructors.PrimitiveTypeInfo):
         if info.type is not int:
             return None
@@ -51,15 +64,7 @@ def parse(kind: type, arguments: list[str] | None, *, prog: str, default=None):
             str_from_instance=lambda value: [str(value)],
         )
 
-    settings = {} if default is None else {"default": default}
-    boxes = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(boxes):
-            return tyro.cli(kind, args=arguments, prog=prog, registry=registry, **settings)
-    except SystemExit as stop:
-        if stop.code:
-            raise UsageError(f"{_first_sentence(boxes.getvalue())} (see {prog} --help)") from None
-        raise
+    return ours
 
 
 def read_count(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kerasresnet import machine
 from kerasresnet.errors import UsageError
 from kerasresnet.recipe import NESTEROV, Recipe
 
@@ -11,36 +12,69 @@ if TYPE_CHECKING:
     import keras
     from keras.optimizers.schedules import LearningRateSchedule
 
+    from kerasresnet.data.statistics import Statistics
+    from kerasresnet.data.stored import Images
 
-def compile_model(model: keras.Model, recipe: Recipe, images: int) -> None:
+
+def network_for(
+    recipe: Recipe, images: Images, statistics: Statistics | None = None
+) -> keras.Model:
+    """The network of `recipe` with new weights, in the layers that train fastest here.
+
+    It normalises by `statistics` (default: CIFAR-10's); a whitening stem is that of `images`. Call
+    this, and train, inside `machine.training_precision`.
+    """
+    from kerasresnet.network.build import build_model
+    from kerasresnet.network.whiten import set_whitening
+
+    network = build_model(
+        recipe.spec,
+        norm_momentum=recipe.norm_momentum,
+        any_size=recipe.resolution is not None,
+        **(statistics._asdict() if statistics else {}),
+    )
+    if recipe.spec.whiten:
+        set_whitening(network, images)
+    if machine.on_tensorflow_cpu():
+        from kerasresnet.network.fast import fast_copy
+
+        network = fast_copy(network, halves=machine.trains_by_halves(recipe.batch_size))
+    return network
+
+
+def compile_model(
+    model: keras.Model, recipe: Recipe, images: int, *, rates: LearningRateSchedule | None = None
+) -> None:
     """Compile `model` for `recipe`: optimizer and schedules for epochs of `images` images.
 
-    Labels are one-hot or integers. What you `save` then holds optimizer and loss of this package:
-    where it is not installed, read it with `keras.saving.load_model(path, compile=False)`.
+    `rates` are learning rates in place of the recipe's. Labels are one-hot or integers. What you
+    `save` then holds optimizer and loss of this package: where it is not installed, read it with
+    `keras.saving.load_model(path, compile=False)`.
     """
     from kerasresnet.data import steps_per_epoch
-    from kerasresnet.machine import on_tensorflow_cpu
     from kerasresnet.optim.loss import LabelCrossentropy
 
     model.compile(
-        recipe_optimizer(recipe, steps_per_epoch(images, recipe.batch_size)),
+        recipe_optimizer(recipe, steps_per_epoch(images, recipe.batch_size), rates=rates),
         LabelCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
         metrics=["accuracy"],
         # Measured: on a CPU, XLA trains these networks at half the speed.
-        jit_compile=False if on_tensorflow_cpu() else "auto",
+        jit_compile=False if machine.on_tensorflow_cpu() else "auto",
     )
 
 
-def recipe_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+def recipe_optimizer(
+    recipe: Recipe, steps_per_epoch: int, *, rates: LearningRateSchedule | None = None
+) -> keras.optimizers.Optimizer:
     """The optimizer of `recipe`, with its schedules inside, for any `model.compile`.
 
-    The schedules are those of `recipe.epochs` epochs of `steps_per_epoch` batches. Raises
-    `UsageError` for less than one batch.
+    The schedules are those of `recipe.epochs` epochs of `steps_per_epoch` batches; `rates` are
+    learning rates in place of them. Raises `UsageError` for less than one batch.
     """
     from kerasresnet.optim.optimizers import build_optimizer
     from kerasresnet.optim.schedules import build_momentum_schedule
 
-    rates, momentum_schedule = _rates(recipe, steps_per_epoch), None
+    momentum_schedule = None
     if recipe.cycle_momentum:
         low, high = recipe.cycle_momentum
         momentum_schedule = build_momentum_schedule(
@@ -53,7 +87,7 @@ def recipe_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.O
         )
     return build_optimizer(
         recipe.optimizer,
-        rates,
+        rates or _rates(recipe, steps_per_epoch),
         momentum=recipe.momentum,
         nesterov=recipe.nesterov and recipe.optimizer in NESTEROV,
         weight_decay=recipe.weight_decay,

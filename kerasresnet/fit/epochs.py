@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerasresnet.data.pipeline import Part
-from kerasresnet.fit.compiled import compile_model
+from kerasresnet.fit.compiled import compile_model, network_for
 from kerasresnet.network.budget import check_budget
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run
@@ -50,25 +50,12 @@ def train_epochs(
 
     from kerasresnet import machine
     from kerasresnet.network.build import build_model
-    from kerasresnet.network.whiten import set_whitening
 
     check_budget(recipe.spec, recipe.max_params)
-    normalised = statistics._asdict() if statistics else {}
-    kept = build_model(recipe.spec, **normalised)
+    kept = build_model(recipe.spec, **(statistics._asdict() if statistics else {}))
     keras.utils.set_random_seed(seed)
     with machine.training_precision(machine.resolve_precision(recipe.precision)):
-        network = build_model(
-            recipe.spec,
-            norm_momentum=recipe.norm_momentum,
-            any_size=recipe.resolution is not None,
-            **normalised,
-        )
-        if recipe.spec.whiten:
-            set_whitening(network, train[0])
-        if machine.on_tensorflow_cpu():
-            from kerasresnet.network.fast import fast_copy
-
-            network = fast_copy(network, halves=machine.trains_by_halves(recipe.batch_size))
+        network = network_for(recipe, train[0], statistics)
         with run.locked():
             last = recipe.epochs if until is None else until
             training = _Training(run, recipe, network, kept, train, val, seed, verbose)

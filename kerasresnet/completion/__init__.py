@@ -1,0 +1,1 @@
+"""What makes a shell complete commands and flags."""

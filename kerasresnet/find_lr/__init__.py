@@ -1,0 +1,1 @@
+"""Which learning rate a recipe could take: the range test."""

@@ -1,0 +1,1 @@
+"""How fast a network trains here, and what of that the machine could."""
