@@ -19,7 +19,6 @@ from kerasresnet.errors import UsageError, exit_on_error
 from kerasresnet.find_lr.sweep import Sweep, sweep
 from kerasresnet.fit.options import check_seed
 from kerasresnet.machine import quiet_tensorflow
-from kerasresnet.network.spec import ResNetSpec
 from kerasresnet.recipe import Recipe
 from kerasresnet.report.canvas import BLUE, FAINT, ORANGE, new_figure, save, wrapped
 
@@ -33,7 +32,7 @@ class FindOptions(DataOptions):
 
     recipe: Annotated[str | None, tyro.conf.arg(metavar="NAME|FILE")] = None
     """A named recipe or a TOML file (default: what suits the data)."""
-    spec: ResNetSpec | None = None
+    spec: Annotated[str | None, tyro.conf.arg(metavar="SPEC")] = None
     """Another network than the recipe's."""
     optimizer: str | None = None
     """Another optimizer than the recipe's."""
@@ -100,7 +99,7 @@ def draw(found: Sweep, path: Path, title: str) -> Path:
     axis.axvline(found.suggestion, color=ORANGE, linestyle="--", label=words)
     axis.set(xscale="log", xlabel="learning rate", ylabel="training loss")
     # What diverged would press all else flat.
-    axis.set_ylim(min(found.losses) * 0.9, 2.5 * found.smoothed[0])
+    axis.set_ylim(0.9 * min(found.losses), 1.5 * found.smoothed[0])
     axis.legend(frameon=False)
     figure.suptitle(wrapped(title, 80))
     return save(figure, path)

@@ -17,6 +17,7 @@ from kerasresnet.command import parse
 from kerasresnet.data.options import DataOptions
 from kerasresnet.data.request import DataRequest
 from kerasresnet.errors import UsageError
+from kerasresnet.fit.log import Log, check_log
 from kerasresnet.recipe import Recipe
 
 
@@ -36,6 +37,8 @@ class FitOptions(DataOptions):
     """Go on with an interrupted run; everything else comes from the run."""
     export_dir: Path = Path("saved_models")
     """Where the exported model goes: <export-dir>/<name>/<version>/."""
+    log: Log = "none"
+    """Log the training to Weights & Biases or to MLflow as well; each needs its extra."""
     export: bool = True
     """Whether to export the trained model."""
     dry_run: bool = False
@@ -61,6 +64,7 @@ def parse_fit_options(arguments: list[str] | None = None) -> FitOptions:
     if options.resume:
         _refuse_with_resume(arguments)
     check_seed(options.seed)
+    check_log(options.log)
     options.request()  # refuses what makes no sense before anything else is done
     named = named_after(options.training, default.training, request)
     return replace(options, training=named)
@@ -123,7 +127,7 @@ def _value_of(flag: str, arguments: list[str]) -> str | None:
 def _refuse_with_resume(arguments: list[str]) -> None:
     """Raises `UsageError` where a flag beside --resume would change what the run was asked for."""
     allowed = ("--resume", "--data-dir", "--verbose", "--no-verbose", "--export", "--no-export")
-    allowed += ("--force", "--no-force")
+    allowed += ("--force", "--no-force", "--log")
     typed = [a.split("=")[0].replace("_", "-") for a in arguments if a.startswith("--")]
     changing = [flag for flag in typed if flag not in (*allowed, "--export-dir")]
     if changing:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerasresnet.disk import NoRoom
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
+from kerasresnet.fit.log import logged
 from kerasresnet.fit.options import FitOptions
 from kerasresnet.fit.plan import check_fits, prepare, print_plan, tell_oddities
 from kerasresnet.network.budget import check_budget
@@ -179,7 +180,8 @@ def _go_on(run: Run, options: FitOptions, data: ImageData | None) -> None:
             tell_oddities(recipe, data)
     try:
         with outcome_written(run):
-            results = train_run(run, recipe, data, seed=run.fact("seed"))
+            with logged(options.log if to_train else "none", run, recipe) as callbacks:
+                results = train_run(run, recipe, data, seed=run.fact("seed"), callbacks=callbacks)
             dead = why_dead(results["test"])
             if to_train:
                 tell(run, results, dead)
