@@ -23,10 +23,10 @@ def script(tmp_path_factory):
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        (["fi"], {"fit"}),
+        (["ev"], {"evaluate"}),
         (["fit", "--epo"], {"--epochs"}),
         (["search", "--max-p"], {"--max-params"}),
-        (["list", "rec"], {"recipes"}),
+        (["fit", "--precision", "b"], {"bfloat16"}),
     ],
 )
 def test_bash_completes_commands_flags_and_values(words, found, script):
