@@ -27,6 +27,7 @@ from kerasresnet.report.canvas import Form
 from kerasresnet.report.table1 import table1
 from kerasresnet.report.tables import (
     begins,
+    faults_table,
     formats_table,
     put_between_markers,
     results_table,
@@ -48,6 +49,8 @@ class ReportOptions:
     """What benchmarks/serving.py wrote."""
     formats: Path = Path("benchmarks/formats.json")
     """What benchmarks/formats.py wrote."""
+    faults: Path = Path("benchmarks/faults.json")
+    """What benchmarks/faults.py counted."""
     into: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """A Markdown file with markers for some of the tables (default: print all); give it again for
     another file."""
@@ -69,6 +72,7 @@ def all_tables(options: ReportOptions) -> dict[str, Callable[[], str]]:
         "augment-speed": partial(speed_table, options.augment_speed),
         "serving-speed": partial(serving_table, options.serving_speed),
         "formats": partial(formats_table, options.formats),
+        "faults": partial(faults_table, options.faults),
         "table1": partial(table1, options.results),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,32 @@ def formats_table(path: Path) -> str:
         for name, row in measured["formats"].items()
     ]
     how = f"`{measured['recipe']}`, seed {measured['seed']}, all test images of {measured['data']}."
+    return "\n".join([*lines, "", how])
+
+
+FAULTS = {
+    "kill": "killed at a random moment",
+    "full": "full disk",
+    "read-only": "read-only disk",
+    "damage": "a damaged file",
+}
+RESULTS = ("survived", "refused", "lost", "traceback")
+
+
+def faults_table(path: Path) -> str:
+    """A Markdown table of what benchmarks/faults.py counted into the JSON file `path`."""
+    found = read_json(path)
+    counts = Counter((row["kind"], row["task"], row["result"]) for row in found["outcomes"])
+    lines = [
+        "| | | tried | survived | refused | lost | tracebacks |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for kind, name in FAULTS.items():
+        for task in ("fit", "search", "export"):
+            each = [counts[kind, task, result] for result in RESULTS]
+            if sum(each):
+                lines.append(f"| {task} | {name} | {' | '.join(map(str, [sum(each), *each]))} |")
+    how = f"{found['device']}; {found['precision']}, TensorFlow {found['versions']['tensorflow']}."
     return "\n".join([*lines, "", how])
 
 

@@ -64,12 +64,13 @@ def test_table_1_at_a_small_cost_is_not_among_the_results(results_of):
     assert results_table(folder) == before
 
 
-DOCUMENTS = ("README.md", "docs/augmentation.md", "docs/serving.md", "docs/table1.md")
+PAGES = ("augmentation", "serving", "table1", "trust")
+DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in PAGES))
 
 
 def test_the_documents_hold_the_tables_that_the_result_files_give():
     measured = ROOT / "benchmarks"
-    files = (measured / f"{name}.json" for name in ("augment", "serving", "formats"))
+    files = (measured / f"{name}.json" for name in ("augment", "serving", "formats", "faults"))
     tables = all_tables(ReportOptions(ROOT / "results", *files))
     texts = [(ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS]
     assert [fill_in(text, tables) for text in texts] == texts
