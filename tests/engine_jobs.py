@@ -66,3 +66,10 @@ def write_at_ctrl_c(mark, file):
     except KeyboardInterrupt:
         Path(file).write_text("written")
         sys.exit(130)
+
+
+def sees_on_the_head_alone(path):
+    """What a node sees of a folder that lies on the head's own disk; its id is in `head`."""
+    import ray
+
+    return ray.get_runtime_context().get_node_id() == (path.parent / "head").read_text()

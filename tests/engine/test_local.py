@@ -12,6 +12,7 @@ import pytest
 
 from kerasresnet.errors import KerasResNetError, UsageError
 from tuning.engine import local
+from tuning.engine.cluster import Cluster
 from tuning.engine.job import Died, Stopped
 from tuning.engine.local import CRASHES, Local
 
@@ -80,7 +81,7 @@ def test_jobs_run_side_by_side_and_a_call_loses_none(make_engine, tmp_path):
     for mark in marks:
         engine.submit(mark.name, engine_jobs.sleep, 0.5, mark)
     engine.submit("three", engine_jobs.double, 1)
-    assert list(engine.ended(0)) == []
+    assert list(engine.ended(0.01)) == []  # both are given out now, each to a process
     assert engine.call(engine_jobs.double, 4) == 8
     assert results(engine, 3).keys() == {"one", "two", "three"}
     assert until_written(marks[0]) != until_written(marks[1])
@@ -167,6 +168,12 @@ def test_a_job_may_be_given_time_to_write_down_what_it_has(make_engine, tmp_path
     until_written(tmp_path / "mark")
     engine.stop(grace=LONG)
     assert (tmp_path / "written").read_text() == "written"
+
+
+def test_without_ray_a_cluster_is_refused_with_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r'--ray needs Ray: pip install "kerasresnet\[ray\]"'):
+        Cluster("auto")
 
 
 PARENT = """

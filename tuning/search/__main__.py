@@ -27,6 +27,7 @@ from kerasresnet.errors import exit_on_error
 from kerasresnet.network.budget import count_parameters
 from kerasresnet.network.spec import ResNetSpec
 from kerasresnet.recipe import Recipe
+from tuning.engine.job import Engine
 from tuning.engine.local import Local
 from tuning.search.driver import drive
 from tuning.search.options import SEARCHED, SearchOptions, parse_search_options
@@ -57,7 +58,7 @@ def search(options: SearchOptions) -> int:
 
 def _drive(project: Project, options: SearchOptions) -> int:
     """Search in a thread of its own, and show meanwhile what is written."""
-    engine = Local(options.workers, project.path / "logs")
+    engine = _engine(project, options)
     try:
         with ThreadPoolExecutor(1) as pool:
             search = pool.submit(drive, project, engine, options.data_dir, verbose=options.verbose)
@@ -76,6 +77,16 @@ def _drive(project: Project, options: SearchOptions) -> int:
         )
         return 130
     return 0
+
+
+def _engine(project: Project, options: SearchOptions) -> Engine:
+    if options.ray is None:
+        return Local(options.workers, project.path / "logs")
+    from tuning.engine.cluster import Cluster
+
+    engine = Cluster(options.ray, options.cpus_per_trial, options.gpus_per_trial)
+    engine.check_folder(project.path.resolve())
+    return engine
 
 
 def _finish(project: Project, options: SearchOptions) -> int:
@@ -146,7 +157,10 @@ def print_plan(project: Project, options: SearchOptions, start: ResNetSpec) -> N
         "base recipe": f"{settings.base}: batches of {base.batch_size}, "
         f"{', '.join(base.augment) or 'no augmentation'}",
         "seed": str(settings.seed),
-        "processes": f"{options.workers} training",
+        "processes": f"on the Ray cluster {options.ray}, {options.cpus_per_trial:g} CPUs and "
+        f"{options.gpus_per_trial:g} GPUs a trial"
+        if options.ray
+        else f"{options.workers} training",
         "kept in": str(project.path),
     }
     print_facts(rows)

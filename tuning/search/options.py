@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import tomllib
 from dataclasses import dataclass
@@ -63,6 +64,13 @@ class SearchOptions(DataOptions):
     """Seed of the choices, the split, and of every trial's own seed."""
     workers: int = 1
     """Trials that train side by side on this machine, each in a process of its own."""
+    ray: Annotated[str | None, tyro.conf.arg(metavar="auto|ADDRESS")] = None
+    """Train on the nodes of a Ray cluster: the one at this address; auto: the one that runs on this
+    machine, or one of this machine alone. All nodes must see --search-dir."""
+    cpus_per_trial: float = 1.0
+    """--ray: CPUs that a trial takes of a node."""
+    gpus_per_trial: float = 0.0
+    """--ray: GPUs that a trial takes of a node."""
     overwrite: bool = False
     """Delete the search that is there and start anew."""
     plain: bool = False
@@ -148,6 +156,27 @@ def parse_search_options(arguments: list[str] | None = None) -> SearchOptions:
     options = parse(SearchOptions, arguments, prog="python -m tuning.search")
     if options.workers < 1:
         raise UsageError(f"--workers is 1 or more, received {options.workers}")
+    _check_engine(options)
     if options.train_best not in (None, SEARCHED):
         Recipe.load(options.train_best)  # a mistake shows before the search, not after it
     return options
+
+
+def _check_engine(options: SearchOptions) -> None:
+    """Raise `UsageError` where the flags do not say where trials run."""
+    asked = options.cpus_per_trial, options.gpus_per_trial
+    if options.ray is None and asked != (1.0, 0.0):
+        raise UsageError(
+            "--cpus-per-trial and --gpus-per-trial are for --ray; on this machine --workers says "
+            "how many trials train side by side"
+        )
+    if options.ray is not None and options.workers != 1:
+        raise UsageError(
+            "--workers is for one machine; with --ray, --cpus-per-trial and --gpus-per-trial "
+            "say how many trials fit onto a node"
+        )
+    if min(asked) < 0 or not any(asked) or not all(map(math.isfinite, asked)):
+        raise UsageError(
+            f"a trial takes CPUs or GPUs: --cpus-per-trial and --gpus-per-trial are 0 or more and "
+            f"not both 0, received {asked[0]:g} and {asked[1]:g}"
+        )
