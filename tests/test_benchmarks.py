@@ -162,3 +162,20 @@ def test_the_page_says_of_many_pictures_what_was_measured():
     pictures = load("pictures")
     found = read_json(ROOT / "benchmarks" / "pictures.json")
     assert said.split() == pictures.paragraph(found).split()
+
+
+def test_the_page_says_of_large_searches_what_was_measured():
+    page = (ROOT / "docs" / "search.md").read_text("utf-8")
+    said = page.split("<!-- scale:begin -->\n")[1].split("\n<!-- scale:end -->")[0]
+    found = read_json(ROOT / "benchmarks" / "search_scale.json")
+    assert said.split() == load("search_scale").paragraph(found).split()
+
+
+def test_a_search_of_made_up_trials_is_measured_to_its_end(tmp_path):
+    scale = load("search_scale")
+    options = scale.ScaleOptions(slots=3, trials=100, tuner="random", max_params=300_000)
+    found = scale.measure(options, tmp_path)
+    assert found["milliseconds"]["processor"]["all"]["median"] > 0
+    assert found["oracle_bytes"] < 1_000
+    trials = list((tmp_path / "search").glob("trial_*/trial.json"))
+    assert len(trials) == 103
