@@ -117,7 +117,7 @@ class WeightAverage(keras.callbacks.Callback):
         self.lookahead = lookahead
 
     def on_train_begin(self, logs=None):
-        self.step = int(self.model.optimizer.iterations)
+        self.step = int(self.model.optimizer.iterations.numpy())
         if not self.step:
             self.average.set_weights(self.network.get_weights())
 

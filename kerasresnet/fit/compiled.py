@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kerasresnet import machine
 from kerasresnet.errors import UsageError
+from kerasresnet.fit.strategy import shares_batches, synchronized_copy
 from kerasresnet.recipe import NESTEROV, Recipe
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def network_for(
     )
     if recipe.spec.whiten:
         set_whitening(network, images)
+    if shares_batches():
+        return synchronized_copy(network)
     if machine.on_tensorflow_cpu():
         from kerasresnet.network.fast import fast_copy
 

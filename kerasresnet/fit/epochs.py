@@ -12,6 +12,7 @@ import numpy as np
 
 from kerasresnet.data.pipeline import Part
 from kerasresnet.fit.compiled import compile_model, network_for
+from kerasresnet.fit.strategy import Strategy, spread
 from kerasresnet.network.budget import check_budget
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run
@@ -37,14 +38,16 @@ def train_epochs(
     statistics: Statistics | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: bool = True,
+    strategy: Strategy = "single",
 ) -> None:
     """Train `run` on `train` from its last finished epoch to `until` (default: the recipe's last).
 
     Optimizer, step count and schedule are those of all `recipe.epochs`, wherever it stops: a run
     stopped at 3 of 9 epochs and trained on equals one of 9 epochs in one go. The network
-    normalises by `statistics` (default: CIFAR-10's); without `verbose` nothing is printed. Raises
-    `UsageError` where it is over its limit or another process trains the run, `KerasResNetError`
-    where the loss becomes NaN or no state of the run can be read.
+    normalises by `statistics` (default: CIFAR-10's); `strategy` says which devices share each
+    batch; without `verbose` nothing is printed. Raises `UsageError` where it is over its limit,
+    another process trains the run or the devices cannot share a batch, `KerasResNetError` where the
+    loss becomes NaN or no state of the run can be read.
     """
     import keras
 
@@ -54,7 +57,8 @@ def train_epochs(
     check_budget(recipe.spec, recipe.max_params)
     kept = build_model(recipe.spec, **(statistics._asdict() if statistics else {}))
     keras.utils.set_random_seed(seed)
-    with machine.training_precision(machine.resolve_precision(recipe.precision)):
+    precision = machine.training_precision(machine.resolve_precision(recipe.precision))
+    with precision, spread(strategy, recipe):
         network = network_for(recipe, train[0], statistics)
         with run.locked():
             last = recipe.epochs if until is None else until

@@ -18,6 +18,7 @@ from kerasresnet.data.options import DataOptions
 from kerasresnet.data.request import DataRequest
 from kerasresnet.errors import UsageError
 from kerasresnet.fit.log import Log, check_log
+from kerasresnet.fit.strategy import Strategy
 from kerasresnet.recipe import Recipe
 
 
@@ -41,6 +42,8 @@ class FitOptions(DataOptions):
     """Log the training to Weights & Biases or to MLflow as well; each needs its extra."""
     export: bool = True
     """Whether to export the trained model."""
+    strategy: Strategy = "single"
+    """mirrored: all GPUs of this machine share every batch (tf.distribute.MirroredStrategy)."""
     dry_run: bool = False
     """Check everything and print the plan with its cost; train nothing, leave nothing."""
     force: bool = False
@@ -127,7 +130,7 @@ def _value_of(flag: str, arguments: list[str]) -> str | None:
 def _refuse_with_resume(arguments: list[str]) -> None:
     """Raises `UsageError` where a flag beside --resume would change what the run was asked for."""
     allowed = ("--resume", "--data-dir", "--verbose", "--no-verbose", "--export", "--no-export")
-    allowed += ("--force", "--no-force", "--log")
+    allowed += ("--force", "--no-force", "--log", "--strategy")
     typed = [a.split("=")[0].replace("_", "-") for a in arguments if a.startswith("--")]
     changing = [flag for flag in typed if flag not in (*allowed, "--export-dir")]
     if changing:

@@ -16,6 +16,7 @@ from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.fit.log import logged
 from kerasresnet.fit.options import FitOptions
 from kerasresnet.fit.plan import check_fits, prepare, print_plan, tell_oddities
+from kerasresnet.fit.strategy import Strategy, check_devices
 from kerasresnet.network.budget import check_budget
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run, versions
@@ -37,20 +38,23 @@ def train_run(
     seed: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: bool = True,
+    strategy: Strategy = "single",
 ) -> dict[str, Any]:
     """Do what is missing of `run`: train what `recipe` says on `data`, measure it, draw it.
 
     Training goes on from the last finished epoch, if there is one. Validation is a stratified slice
     of the training images; the test set is read once, after the last epoch. `data` may be None
-    where all is measured; `callbacks` join those of a run, and without `verbose` nothing is
-    printed. Returns what results.json says. Raises `UsageError` where data and spec do not fit
-    together, `KerasResNetError` where the loss becomes NaN.
+    where all is measured; `callbacks` join those of a run, `strategy` says which devices share each
+    batch, and without `verbose` nothing is printed. Returns what results.json says. Raises
+    `UsageError` where data and spec do not fit together, `KerasResNetError` where the loss becomes
+    NaN.
     """
     with run.locked():
         run.remove_leftovers()
         stages = run.stages
         if not (stages["trained"] and stages["measured"]):
-            _train_and_measure(run, recipe, data, seed, callbacks, verbose)
+            how = {"verbose": verbose, "strategy": strategy}
+            _train_and_measure(run, recipe, data, seed, callbacks, **how)
         if not stages["drawn"]:
             _draw(run)
         run.update(status="finished", error=None)
@@ -63,7 +67,7 @@ def _train_and_measure(
     data: ImageData,
     seed: int,
     callbacks: Sequence[keras.callbacks.Callback],
-    verbose: bool,
+    **how: Any,
 ) -> None:
     import keras
 
@@ -81,8 +85,8 @@ def _train_and_measure(
     if keras.backend.backend() == "tensorflow":
         board = keras.callbacks.TensorBoard(run.path / "tensorboard", write_graph=False)
         callbacks = [board, *callbacks]
-    settings = {"seed": seed, "statistics": statistics, "verbose": verbose}
-    train_epochs(run, recipe, train, val, callbacks=callbacks, **settings)
+    settings = {"seed": seed, "statistics": statistics, "callbacks": callbacks}
+    train_epochs(run, recipe, train, val, **settings, **how)
     run.write_results(
         {
             **run.facts,
@@ -141,6 +145,8 @@ def fit_command(options: FitOptions) -> None:
     else:
         asked = {"run_dir": options.run_dir, "data_dir": options.data_dir}
         recipe, data, facts = prepare(options.training, options.request(), options.seed, **asked)
+        if devices := check_devices(options.strategy, recipe):
+            facts["device"] = f"{len(devices)} x {facts['device']}"
         if options.dry_run:
             where = f"{options.run_dir or f'runs/<time>-{recipe.name}'} (a dry run makes nothing)"
             print_plan(recipe, data, facts, run=where, export=options.export_to)
@@ -181,7 +187,8 @@ def _go_on(run: Run, options: FitOptions, data: ImageData | None) -> None:
     try:
         with outcome_written(run):
             with logged(options.log if to_train else "none", run, recipe) as callbacks:
-                results = train_run(run, recipe, data, seed=run.fact("seed"), callbacks=callbacks)
+                how = {"strategy": options.strategy, "callbacks": callbacks}
+                results = train_run(run, recipe, data, seed=run.fact("seed"), **how)
             dead = why_dead(results["test"])
             if to_train:
                 tell(run, results, dead)
@@ -219,6 +226,7 @@ def outcome_written(run: Run) -> Iterator[None]:
 def _go_on_line(run: Run, options: FitOptions) -> str:
     """What to type to go on with `run`, its images found where they were."""
     where = ["--data-dir", str(options.data_dir)] if options.data_dir else []
+    where += [] if options.strategy == "single" else ["--strategy", options.strategy]
     return shlex.join(["python", "-m", "kerasresnet.fit", "--resume", str(run.path), *where])
 
 
