@@ -12,6 +12,7 @@ from kerasresnet.errors import UsageError
 from kerasresnet.network.blocks import WHITENING
 
 _IMAGES = 5_000  # more change nothing that can be measured
+_CHUNK = 500  # images at a time in float64, for the memory that their patches take
 _EPSILON = 5e-4  # of the variance of normalised pixels: keeps directions without signal small
 
 
@@ -39,9 +40,16 @@ def whitening_kernel(pixels: np.ndarray, kernel: int) -> np.ndarray:
     The eigenvectors of the second moments of all k x k patches, largest first, each divided by the
     root of its eigenvalue; then their negatives, so that a ReLU loses nothing.
     """
-    patches = np.lib.stride_tricks.sliding_window_view(pixels, (kernel, kernel), axis=(1, 2))
-    patches = patches.transpose(0, 1, 2, 4, 5, 3).reshape(-1, kernel * kernel * pixels.shape[3])
-    values, vectors = np.linalg.eigh((patches.T @ patches).astype("float64") / len(patches))
+    size, count = kernel * kernel * pixels.shape[3], 0
+    moments = np.zeros((size, size))
+    # In float64: of float32 sums, directions without signal would keep the rounding alone.
+    for start in range(0, len(pixels), _CHUNK):
+        chunk = pixels[start : start + _CHUNK].astype("float64")
+        patches = np.lib.stride_tricks.sliding_window_view(chunk, (kernel, kernel), axis=(1, 2))
+        patches = patches.transpose(0, 1, 2, 4, 5, 3).reshape(-1, size)
+        moments += patches.T @ patches
+        count += len(patches)
+    values, vectors = np.linalg.eigh(moments / count)
     weights = vectors[:, ::-1] / np.sqrt(values[::-1] + _EPSILON)
     weights = weights.reshape(kernel, kernel, pixels.shape[3], -1)
     return np.concatenate([weights, -weights], axis=-1).astype("float32")

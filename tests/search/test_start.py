@@ -4,7 +4,7 @@ import pytest
 
 from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.recipe import Recipe
-from tuning.search.oracle.oracle import build_oracle
+from tuning.search.oracle import build_oracle
 from tuning.search.project import Settings
 from tuning.search.space.choices import narrow
 from tuning.search.space.space import FILLED, Space
@@ -77,20 +77,21 @@ def test_a_narrowed_space_has_its_own_nearest():
     assert values["label_smoothing"] == 0.0  # 0.1 is asked for
 
 
-def test_limits_that_the_base_cannot_keep_leave_the_first_draw_to_chance():
+def test_limits_that_the_base_cannot_keep_leave_the_first_draw_to_chance(tmp_path):
     heavy = space("table1-06")
     most = count_macs(heavy.network(first_choice(heavy))) - 1
     assert first_choice(space("table1-06", max_macs=most)) is None
     settings = Settings(tuner="random", max_trials=2, max_epochs=1)
-    oracle = build_oracle(settings, space("table1-06", max_macs=most))
-    assert count_macs(oracle.networks.network(oracle._random_values())) <= most
+    oracle = build_oracle(settings, space("table1-06", max_macs=most), tmp_path)
+    drawn = oracle.create_trial("0").hyperparameters.values
+    assert count_macs(oracle.networks.network(drawn)) <= most
 
 
 @pytest.mark.parametrize("tuner", ["hyperband", "random", "bayesian"])
 def test_every_tuner_tries_it_first_and_once(tuner, tmp_path):
     where = space("digits", 20_000)
-    oracle = build_oracle(Settings(tuner=tuner, max_trials=4, max_epochs=4, factor=2), where)
-    oracle._set_project_dir(str(tmp_path), "search")
+    settings = Settings(tuner=tuner, max_trials=4, max_epochs=4, factor=2)
+    oracle = build_oracle(settings, where, tmp_path)
     trials = [oracle.create_trial(f"tuner{i}") for i in range(4)]
     found = [where.canonical(trial.hyperparameters.values) for trial in trials]
     assert found[0] == first_choice(where) and found.count(found[0]) == 1
