@@ -133,13 +133,18 @@ def chain(task: Task, folder: Path, faults: Iterable[Fault]) -> Iterator[Outcome
         problem = _problem(task, folder, fault, ended, finished)
         if problem:
             # What comes to its end was not disturbed: the fault before it did that.
-            yield Outcome(task.name, last or name if ended.code == 0 else name, *problem)
+            yield Outcome(task.name, last or name if _is_through(ended) else name, *problem)
             return
         if last:
             yield Outcome(task.name, last, "survived")
-        if ended.code == 0:
+        if _is_through(ended):
             return
         finished, last = task.done(folder), name
+
+
+def _is_through(ended: Ended) -> bool:
+    """Whether a command came to its end, or the one before had, just ahead of its kill."""
+    return ended.code == 0 or "has finished already" in ended.last_line
 
 
 def _problem(
@@ -147,10 +152,10 @@ def _problem(
 ) -> tuple[str, str] | None:
     if ended.traceback:
         return "traceback", ended.said[-1500:]
-    if ended.code and not fault.expected(ended):
+    if not _is_through(ended) and not fault.expected(ended):
         return "lost", f"exit code {ended.code}: {ended.last_line}"
     try:
-        if ended.code == 0:
+        if _is_through(ended):
             task.compare(folder)
         if (done := task.done(folder)) < finished:
             return "lost", f"{finished} were finished, and {done} are there"
