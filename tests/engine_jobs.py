@@ -73,3 +73,12 @@ def sees_on_the_head_alone(path):
     import ray
 
     return ray.get_runtime_context().get_node_id() == (path.parent / "head").read_text()
+
+
+def results(engine, number, seconds):
+    """How the next `number` jobs of an engine ended, by name, within `seconds`."""
+    found, end = {}, time.monotonic() + seconds
+    while len(found) < number:
+        assert time.monotonic() < end
+        found |= {ended.name: ended for ended in engine.ended(1.0)}
+    return found

@@ -46,8 +46,7 @@ def publish(folder: Path, home: Path, version: int | None) -> Path:
 
 def find_version(home: Path, card: Mapping[str, Any]) -> Path | None:
     """The newest version in `home` whose card says all that `card` does; None without one."""
-    numbers = [int(path.name) for path in home.glob("*") if path.name.isdecimal()]
-    for number in sorted(numbers, reverse=True):
+    for number in sorted(_versions(home), reverse=True):
         with contextlib.suppress(KerasResNetError):  # a damaged card says nothing
             if card.items() <= read_card(home / str(number)).items():
                 return home / str(number)
@@ -56,4 +55,8 @@ def find_version(home: Path, card: Mapping[str, Any]) -> Path | None:
 
 def highest_version(home: Path) -> int:
     """The highest version in `home`, 0 where there is none."""
-    return max((int(p.name) for p in home.iterdir() if p.name.isdigit()), default=0)
+    return max(_versions(home), default=0)
+
+
+def _versions(home: Path) -> list[int]:
+    return [int(path.name) for path in home.glob("*") if path.name.isdecimal()]

@@ -70,13 +70,10 @@ def check_options(options: FindOptions) -> tuple[Recipe, DataRequest]:
 
 def find(options: FindOptions, recipe: Recipe, request: DataRequest) -> tuple[Sweep, dict]:
     """Sweep the rates on the recipe's own training images; the sweep and what it was made with."""
-    from kerasresnet.data import train_val_split
-    from kerasresnet.data.statistics import channel_statistics
-    from kerasresnet.fit.plan import check_fits, prepare
+    from kerasresnet.fit.plan import divided, prepare
 
     recipe, data, facts = prepare(recipe, request, options.seed, data_dir=options.data_dir)
-    held_out = check_fits(recipe, data)
-    train, _ = train_val_split(data.x_train, data.y_train, held_out, options.seed)
+    train, _, statistics = divided(recipe, data, options.seed)
     found = sweep(
         recipe,
         train,
@@ -84,7 +81,7 @@ def find(options: FindOptions, recipe: Recipe, request: DataRequest) -> tuple[Sw
         highest=options.highest,
         steps=options.steps,
         seed=options.seed,
-        statistics=channel_statistics(train[0]) if data.own_statistics else None,
+        statistics=statistics,
     )
     return found, facts | {"recipe": recipe.model_dump(mode="json") | {"spec": str(recipe.spec)}}
 

@@ -18,6 +18,8 @@ from kerasresnet.run import taken, versions
 
 if TYPE_CHECKING:
     from kerasresnet.data import DataRequest, ImageData
+    from kerasresnet.data.pipeline import Part
+    from kerasresnet.data.statistics import Statistics
     from kerasresnet.recipe import Recipe
 
 
@@ -108,6 +110,22 @@ def check_fits(recipe: Recipe, data: ImageData) -> int:
         )
     check_batch(recipe, data.name, len(data.x_train) - held_out)
     return held_out
+
+
+def divided(recipe: Recipe, data: ImageData, seed: int) -> tuple[Part, Part, Statistics | None]:
+    """Images to train on and to validate on, and what to normalise by (None: as the network does).
+
+    Raises `UsageError` as `check_fits` does.
+    """
+    from kerasresnet.data import train_val_split
+    from kerasresnet.data.statistics import channel_statistics
+
+    held_out = check_fits(recipe, data)
+    if data.x_val is None:
+        train, val = train_val_split(data.x_train, data.y_train, held_out, seed)
+    else:
+        train, val = (data.x_train, data.y_train), (data.x_val, data.y_val)
+    return train, val, channel_statistics(train[0]) if data.own_statistics else None
 
 
 def check_batch(recipe: Recipe, name: str, left: int) -> None:

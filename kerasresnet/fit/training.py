@@ -15,7 +15,7 @@ from kerasresnet.disk import NoRoom
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.fit.log import logged
 from kerasresnet.fit.options import FitOptions
-from kerasresnet.fit.plan import check_fits, prepare, print_plan, tell_oddities
+from kerasresnet.fit.plan import divided, prepare, print_plan, tell_oddities
 from kerasresnet.fit.strategy import Strategy, check_devices
 from kerasresnet.network.budget import check_budget
 from kerasresnet.recipe import Recipe
@@ -71,17 +71,10 @@ def _train_and_measure(
 ) -> None:
     import keras
 
-    from kerasresnet.data import train_val_split
-    from kerasresnet.data.statistics import channel_statistics
     from kerasresnet.fit.epochs import train_epochs
 
     check_budget(recipe.spec, recipe.max_params)
-    held_out = check_fits(recipe, data)
-    if data.x_val is None:
-        train, val = train_val_split(data.x_train, data.y_train, held_out, seed)
-    else:
-        train, val = (data.x_train, data.y_train), (data.x_val, data.y_val)
-    statistics = channel_statistics(train[0]) if data.own_statistics else None
+    train, val, statistics = divided(recipe, data, seed)
     if keras.backend.backend() == "tensorflow":
         board = keras.callbacks.TensorBoard(run.path / "tensorboard", write_graph=False)
         callbacks = [board, *callbacks]

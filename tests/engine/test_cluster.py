@@ -47,14 +47,6 @@ def nodes(importable):
     found.shutdown()
 
 
-def results(engine, number):
-    found, end = {}, time.monotonic() + LONG
-    while len(found) < number:
-        assert time.monotonic() < end
-        found |= {ended.name: ended for ended in engine.ended(1.0)}
-    return found
-
-
 def until(condition, process=None):
     end = time.monotonic() + LONG
     while not condition():
@@ -140,7 +132,7 @@ def test_the_jobs_of_a_node_that_dies_run_on_the_others(nodes, tmp_path):
     until(lambda: len(list(tmp_path.iterdir())) == 3)
     before = {path.name: path.read_text() for path in tmp_path.iterdir()}
     nodes.remove_node(nodes.list_all_nodes()[-1], allow_graceful=False)
-    found = results(engine, 3)
+    found = engine_jobs.results(engine, 3, LONG)
     assert {ended.value for ended in found.values()} == {8}
     moved = [path for path in tmp_path.iterdir() if before[path.name] != path.read_text()]
     assert len(moved) == 1

@@ -39,15 +39,6 @@ def make_engine(tmp_path):
         engine.stop()
 
 
-def results(engine, number):
-    """How the next `number` jobs ended, by name."""
-    found, end = {}, time.monotonic() + LONG
-    while len(found) < number:
-        assert time.monotonic() < end
-        found |= {ended.name: ended for ended in engine.ended(1.0)}
-    return found
-
-
 def until_written(path):
     end = time.monotonic() + LONG
     while not path.exists() or not path.read_text():
@@ -61,7 +52,7 @@ def test_jobs_come_back_with_what_they_returned_or_why_not(make_engine, tmp_path
     engine.submit("good", engine_jobs.double, 21)
     engine.submit("refused", engine_jobs.refuse, "x")
     engine.submit("wrong", engine_jobs.divide, 1)
-    found = results(engine, 3)
+    found = engine_jobs.results(engine, 3, LONG)
     assert found["good"].value == 42 and found["good"].error is None
     assert type(found["refused"].error) is UsageError
     assert str(found["refused"].error) == "x is no number"
@@ -83,20 +74,20 @@ def test_jobs_run_side_by_side_and_a_call_loses_none(make_engine, tmp_path):
     engine.submit("three", engine_jobs.double, 1)
     assert list(engine.ended(0.01)) == []  # both are given out now, each to a process
     assert engine.call(engine_jobs.double, 4) == 8
-    assert results(engine, 3).keys() == {"one", "two", "three"}
+    assert engine_jobs.results(engine, 3, LONG).keys() == {"one", "two", "three"}
     assert until_written(marks[0]) != until_written(marks[1])
 
 
 def test_a_job_whose_process_dies_is_run_again(make_engine, tmp_path):
     engine = make_engine()
     engine.submit("job", engine_jobs.die, tmp_path / "begun", 2)
-    assert results(engine, 1)["job"].value == 3
+    assert engine_jobs.results(engine, 1, LONG)["job"].value == 3
 
 
 def test_one_that_is_not_to_run_again_has_died(make_engine, tmp_path):
     engine = make_engine()
     engine.submit("killed", engine_jobs.die, tmp_path / "begun", 1, again=False)
-    (ended,) = results(engine, 1).values()
+    (ended,) = engine_jobs.results(engine, 1, LONG).values()
     assert type(ended.error) is Died
     assert str(ended.error).startswith("its process ended by SIGKILL; see ")
     with pytest.raises(
@@ -110,7 +101,7 @@ def test_not_even_a_job_that_always_kills_runs_for_ever(make_engine, tmp_path, m
     monkeypatch.setattr(local, "DEATHS", 1)
     engine = make_engine()
     engine.submit("job", engine_jobs.die, tmp_path / "begun", 100)
-    assert type(results(engine, 1)["job"].error) is Died
+    assert type(engine_jobs.results(engine, 1, LONG)["job"].error) is Died
     assert (tmp_path / "begun").read_text() == "2"
 
 
@@ -122,14 +113,14 @@ def test_processes_that_cannot_even_start_are_given_up_with_their_last_words(
     engine = make_engine()
     engine.submit("job", engine_jobs.double, 1)
     with pytest.raises(KerasResNetError, match=rf"{CRASHES} processes .* code 1: no such module"):
-        results(engine, 1)
+        engine_jobs.results(engine, 1, LONG)
 
 
 def test_fresh_processes_take_one_job_and_name_their_logs_after_it(make_engine, tmp_path):
     engine = make_engine(fresh=True)
     engine.submit("a", engine_jobs.say, "first")
     engine.submit("b", engine_jobs.say, "second")
-    found = results(engine, 2)
+    found = engine_jobs.results(engine, 2, LONG)
     assert found["a"].value != found["b"].value
     logs = {path.name: path.read_text() for path in (tmp_path / "logs").iterdir()}
     assert logs == {"a.log": "first\n", "b.log": "second\n"}
@@ -149,7 +140,7 @@ def test_stopping_ends_what_runs_and_tells_who_waits(make_engine, tmp_path):
 
     def wait():
         try:
-            results(engine, 1)
+            engine_jobs.results(engine, 1, LONG)
         except Stopped:
             told.append("stopped")
 
