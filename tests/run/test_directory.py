@@ -140,6 +140,24 @@ def test_the_results_of_this_repository_are_what_a_run_writes():
         assert read_record(RunResults, path).status == "finished"
 
 
+def test_a_named_recipe_is_the_one_that_its_results_were_trained_by():
+    from pathlib import Path
+
+    from kerasresnet.run.record import RunResults, read_record
+
+    paths = [
+        path
+        for path in Path(__file__).parents[2].glob("results/*/*.json")
+        if path.parent.name in Recipe.names()
+    ]
+    assert paths
+    for path in paths:
+        # A machine's precision may be said anew; all else must be what the file says.
+        trained = Recipe.model_validate(read_record(RunResults, path).recipe)
+        named = Recipe.named(path.parent.name).model_copy(update={"precision": trained.precision})
+        assert trained == named, path
+
+
 def test_the_two_newest_states_stay_with_the_metrics_up_to_each(run):
     for epoch in range(1, 5):
         rows = [row(n) for n in range(1, epoch + 1)]
