@@ -6,9 +6,10 @@ python benchmarks/faults.py --only kill --tasks fit export       a part of it
 python -m kerasresnet.report --into docs/trust.md
 
 Fit, search and export run on the digits with networks of some hundred parameters, as the very
-commands, each in a fork of this process. A command is killed by SIGKILL, half of the times before a
-disk call drawn by chance of all that it makes, half of the times when a random part of its
-processor time is used up; then the same is done to the command that goes on with what was left,
+commands, each in a fork of this process, as are the processes in which a search trains: that saves
+each the import of TensorFlow, in which nothing can be lost. A command and all of its processes are
+killed by SIGKILL before a disk call drawn by chance of all that they make, or a moment after one;
+then the same is done to the command that goes on with what was left, again and again,
 until one comes to its end. After every kill, what was finished before must be there still, whole;
 at the end all must equal, bit for bit, what a command does that nobody disturbs. So do full disks
 (a small tmpfs, with room drawn by chance) and read-only ones; these need the right to mount. Every
@@ -43,6 +44,7 @@ from plagues import (
     chain,
     damaged,
     damages,
+    named,
     small_disk,
 )
 from tasks import TASKS, Fit, Task
@@ -165,8 +167,8 @@ def one_chain(kind: Kind, scene: Scene, options: FaultOptions, record: Record) -
 def some_damages(scene: Scene, options: FaultOptions, record: Record) -> bool:
     """Damage some more files, each in a copy of the run; False where all that are asked for are."""
     task = scene.task
-    done = {row["fault"] for row in record.of(task, "damage")}
-    left = [each for each in damages(scene.start / "run") if " ".join(each) not in done]
+    done = {named(*row["fault"].split(" ")) for row in record.of(task, "damage")}
+    left = [each for each in damages(scene.start / "run") if named(*each) not in done]
     random.Random(options.seed).shuffle(left)
     if options.damages is not None:
         left = left[: max(0, options.damages - len(done))]
@@ -184,7 +186,7 @@ def half_way(task: Task, folder: Path) -> Path:
     if isinstance(task, Fit):
         kill = Kill(file="aside-state-0003.weights.h5")
         run_victim(*task.command(folder), folder, kill)
-        if task.done(folder) != 2:
+        if task.done(folder) != {"epoch 1", "epoch 2"}:
             raise KerasResNetError("the run did not stop before its last state")
     return folder
 
@@ -213,16 +215,17 @@ def run(options: FaultOptions) -> None:
     load_everything()
     with tempfile.TemporaryDirectory(prefix="faults-whole-") as name:
         home = Path(name)
-        scenes = [scene_of("fit", home)]  # what is exported is its run
-        scenes += [scene_of(name, home) for name in options.tasks if name != "fit"]
+        half = "damage" in options.only
+        scenes = [scene_of("fit", home, half)]  # what is exported is its run
+        scenes += [scene_of(name, home, half) for name in options.tasks if name != "fit"]
         facts = Run.open(home / "fit" / "run").facts
         record.facts = {name: facts[name] for name in ("device", "precision", "versions")}
         befall([scene for scene in scenes if scene.task.name in options.tasks], options, record)
     print(summary(record))
 
 
-def scene_of(name: str, home: Path) -> Scene:
-    """Run a task undisturbed, and put a run with files to damage beside it."""
+def scene_of(name: str, home: Path, half: bool) -> Scene:
+    """Run a task undisturbed, and put a run with files to damage beside it if that is `half`."""
     place = home / ("fit" if name == "export" else name)
     task = TASKS[name](place)
     with fresh(task) as other:
@@ -230,8 +233,8 @@ def scene_of(name: str, home: Path) -> Scene:
         folder.mkdir(exist_ok=True)
         whole = undisturbed(task, folder)
     print(f"{name} undisturbed: {whole}", flush=True)
-    start = None if name == "search" else half_way(task, home / f"{name}-half")
-    return Scene(task, whole, start)
+    damaged = half and name != "search"
+    return Scene(task, whole, half_way(task, home / f"{name}-half") if damaged else None)
 
 
 def main() -> None:

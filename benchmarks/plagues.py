@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import subprocess
 from abc import ABC, abstractmethod
@@ -19,6 +20,7 @@ from kerasresnet.errors import KerasResNetError
 
 WAYS = ("cut", "garbled", "emptied", "removed")
 MEGABYTES = 48  # of a small disk
+MOMENT = 0.5  # seconds of processor time; a step of an epoch, or a file, takes less
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,12 @@ class ReadOnly(Fault):
 
 
 def random_kill(whole: Whole, draw: random.Random) -> Kill:
-    if draw.random() < 0.5:
-        return Kill(call=draw.randint(1, whole.calls))
-    return Kill(seconds=round(draw.uniform(0, whole.seconds), 2))
+    """Before a disk call of all that the whole takes, or a moment after it.
+
+    Early ones are drawn more often: what goes on after a kill is then hit again, and again.
+    """
+    call = draw.randint(1, max(1, round(whole.calls * draw.random())))
+    return Kill(call, seconds=draw.choice([None, round(draw.uniform(0, MOMENT), 2)]))
 
 
 def chain(task: Task, folder: Path, faults: Iterable[Fault]) -> Iterator[Outcome]:
@@ -127,7 +132,8 @@ def chain(task: Task, folder: Path, faults: Iterable[Fault]) -> Iterator[Outcome
     One has survived when what was finished before is still there, whole, and the command that
     follows does not find fault with it; the last one when all equals what nobody disturbed.
     """
-    finished, last = 0, ""
+    finished: set[str] = set()
+    last = ""
     for fault in faults:
         ended, name = fault.run(), str(fault)
         problem = _problem(task, folder, fault, ended, finished)
@@ -148,7 +154,7 @@ def _is_through(ended: Ended) -> bool:
 
 
 def _problem(
-    task: Task, folder: Path, fault: Fault, ended: Ended, finished: int
+    task: Task, folder: Path, fault: Fault, ended: Ended, finished: set[str]
 ) -> tuple[str, str] | None:
     if ended.traceback:
         return "traceback", ended.said[-1500:]
@@ -157,8 +163,8 @@ def _problem(
     try:
         if _is_through(ended):
             task.compare(folder)
-        if (done := task.done(folder)) < finished:
-            return "lost", f"{finished} were finished, and {done} are there"
+        if gone := finished - task.done(folder):
+            return "lost", f"{', '.join(sorted(gone))} was finished, and is gone"
     except (Wrong, KerasResNetError, OSError, ValueError, KeyError) as error:
         return "lost", str(error)[:500]
     return None
@@ -187,6 +193,11 @@ def damages(folder: Path) -> list[tuple[str, str]]:
     return [(str(path.relative_to(folder)), way) for path in files for way in WAYS]
 
 
+def named(name: str, way: str) -> str:
+    """How a damage is called: TensorBoard's files have other names each time."""
+    return re.sub(r"(tfevents)\.\S+", r"\1", f"{name} {way}")
+
+
 def damage(path: Path, way: str) -> None:
     """Cut a file in half, overwrite its middle, empty it, or remove it."""
     content = path.read_bytes()
@@ -205,7 +216,7 @@ def damaged(task: Task, folder: Path, name: str, way: str) -> Outcome:
     """The outcome of damaging a file of the run in `folder` and going on."""
     damage(folder / "run" / name, way)
     ended = run_victim(*task.command(folder), folder)
-    fault = f"{name} {way}"
+    fault = named(name, way)
     if ended.traceback:
         return Outcome(task.name, fault, "traceback", ended.said[-1500:])
     if ended.code in (1, 2):

@@ -52,8 +52,8 @@ class Task(ABC):
         """`main` and the command line by which it begins, or goes on with what is there."""
 
     @abstractmethod
-    def done(self, folder: Path) -> int:
-        """How much of it is finished and on disk. Raises `Wrong` where some of it is not whole."""
+    def done(self, folder: Path) -> set[str]:
+        """What of it is finished and on disk. Raises `Wrong` where some of it is not whole."""
 
     @abstractmethod
     def compare(self, folder: Path) -> None:
@@ -73,20 +73,12 @@ class Fit(Task):
             flags = ["--resume", "run", "--export-dir", "served", "--force"]
         return main, ["kerasresnet.fit", *flags]
 
-    def done(self, folder: Path) -> int:
+    def done(self, folder: Path) -> set[str]:
         check_versions(folder, self.whole)
+        exported = {f"version {number}" for number in versions(folder)}
         if not (folder / "run").exists():
-            return 0
-        run, whole = Run.open(folder / "run"), Run.open(self.whole / "run")
-        for state in run.states():
-            try:
-                rows = state.check(run.metrics, averaged=False)
-            except KerasResNetError:
-                continue
-            if timeless(rows) != timeless(whole.metrics)[: state.epoch]:
-                raise Wrong(f"the metrics up to epoch {state.epoch} are others")
-            return state.epoch
-        return 0
+            return exported
+        return exported | epochs(Run.open(folder / "run"), Run.open(self.whole / "run"))
 
     def compare(self, folder: Path) -> None:
         run, whole = Run.open(folder / "run"), Run.open(self.whole / "run")
@@ -119,9 +111,9 @@ class Export(Task):
 
         return main, ["kerasresnet.export", "run", "--export-dir", "served", "--force"]
 
-    def done(self, folder: Path) -> int:
+    def done(self, folder: Path) -> set[str]:
         check_versions(folder, self.whole)
-        return len(versions(folder))
+        return {f"version {number}" for number in versions(folder)}
 
     def compare(self, folder: Path) -> None:
         if left := [path.name for path in (folder / "served" / NAME).glob(".tmp-*")]:
@@ -141,18 +133,20 @@ class Search(Task):
 
         return main, ["tuning.search", *SEARCH.split()]
 
-    def done(self, folder: Path) -> int:
+    def done(self, folder: Path) -> set[str]:
         """Epochs of all trials, and trials that have ended."""
         from tuning.search.view.trials import read_trials
 
-        home = folder / "search"
+        home, whole = folder / "search", self.whole / "search"
         for path in home.rglob("*.json"):
             read_json(path)
         if not (home / "search.json").is_file():
-            return 0
-        runs = (Run(path).states() for path in home.glob("trial_*/run"))
-        epochs = sum(states[0].epoch for states in runs if states)
-        return epochs + sum(trial.status == "COMPLETED" for trial in read_trials(home))
+            return set()
+        done = {f"{t.trial_id} with {t.score}" for t in read_trials(home) if t.scored}
+        for path in home.glob("trial_*/run"):
+            found = epochs(Run(path), Run(whole / path.relative_to(home)))
+            done |= {f"{epoch} of {path.parent.name}" for epoch in found}
+        return done
 
     def compare(self, folder: Path) -> None:
         from tuning.search.view.trials import read_trials
@@ -172,6 +166,19 @@ TASKS: dict[str, type[Task]] = {task.name: task for task in (Fit, Search, Export
 
 def timeless(rows: Any) -> list[dict[str, Any]]:
     return [{name: row[name] for name in row if name not in TIMES} for row in rows]
+
+
+def epochs(run: Run, whole: Run) -> set[str]:
+    """The epochs up to the newest state that is whole. Raises `Wrong` where they went otherwise."""
+    for state in run.states():
+        try:
+            rows = state.check(run.metrics, averaged=False)
+        except KerasResNetError:
+            continue
+        if timeless(rows) != timeless(whole.metrics)[: state.epoch]:
+            raise Wrong(f"the metrics up to epoch {state.epoch} of {run.path} are others")
+        return {f"epoch {row['epoch']}" for row in rows}
+    return set()
 
 
 def versions(folder: Path) -> list[str]:

@@ -1,8 +1,9 @@
 """Commands that are killed: each runs in a fork of a process that has loaded everything before.
 
-A fork starts in milliseconds; TensorFlow has been imported in it, but has run nothing and has no
-threads, so that the command goes on as in a process of its own. Its calls that change what is on a
-disk (opening a file to write, syncing, renaming, removing, making a folder) are counted.
+A fork starts in milliseconds; TensorFlow has been imported in it, but has run nothing, so that the
+command goes on as in a process of its own. So are the processes in which a search trains. The calls
+of all of them that change what is on a disk (opening a file to write, syncing, renaming, removing,
+making a folder) are counted.
 """
 
 from __future__ import annotations
@@ -10,19 +11,20 @@ from __future__ import annotations
 import builtins
 import contextlib
 import io
+import math
 import mmap
 import os
 import signal
 import sys
 import tempfile
 import time
-import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import psutil
+from forks import ended_with_all, fork_trials, run_as, tree
 
 PAUSE = 0.1  # seconds between two looks at a victim
 LONGEST = 3600.0  # seconds after which a victim that does not end is a failure of its own
@@ -31,17 +33,18 @@ CALLS = ("fsync", "mkdir", "rename", "replace", "rmdir", "unlink")
 
 @dataclass(frozen=True)
 class Kill:
-    """SIGKILL before disk call number `call`, before one on a file called `file`, or when `seconds`
-    of processor time are used up; all None: never."""
+    """SIGKILL before disk call number `call`, or when `seconds` of processor time are used up after
+    it; before a call on a file called `file`; all None: never."""
 
     call: int | None = None
     file: str | None = None
     seconds: float | None = None
 
     def __str__(self) -> str:
-        if self.call is not None:
-            return f"before disk call {self.call}"
-        return f"after {self.seconds:.2f} s" if self.seconds is not None else f"before {self.file}"
+        if self.call is None:
+            return f"before {self.file}"
+        after = "before" if self.seconds is None else f"{self.seconds:.2f} s after"
+        return f"{after} disk call {self.call}"
 
 
 @dataclass(frozen=True)
@@ -80,72 +83,38 @@ def _fork(
     main: Callable[[], Any], line: list[str], cwd: Path, kill: Kill, log: BinaryIO
 ) -> tuple[int, int, float]:
     """Exit code, disk calls and processor time of a fork that runs `main` and speaks into `log`."""
-    calls = mmap.mmap(-1, 8)  # which both see
+    calls = mmap.mmap(-1, 8)  # which all see
+
+    def victim() -> None:
+        os.chdir(cwd)
+        sys.argv = line
+        fork_trials()
+        _count_calls(kill, calls)
+        main()
+
     sys.stdout.flush()
     sys.stderr.flush()
-    leader = os.fork()
-    if not leader:
-        os.setsid()
-        os.chdir(cwd)
-        for number, source in enumerate((os.open(os.devnull, os.O_RDONLY), *[log.fileno()] * 2)):
-            os.dup2(source, number)
-        # Who starts this may have put something else into their place.
-        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
-        sys.argv = line
-        _count_calls(kill, calls)
-        exit_with(main)
-    used, code = _watch(leader, kill.seconds)
-    return code, int.from_bytes(calls[:8], "little"), used
+    with ended_with_all():
+        leader = os.fork()
+        if not leader:
+            run_as(victim, os.open(os.devnull, os.O_RDONLY), log.fileno(), log.fileno())
+        used, code = _watch(leader, kill, calls)
+    return code, _number(calls), used
 
 
-def exit_with(main: Callable[[], Any]) -> None:
-    """End this fork with the exit code that a process of its own would have after `main`."""
-    code: Any = 1
-    try:
-        main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-        if not isinstance(code, int):
-            print(code, file=sys.stderr)
-            code = 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
-
-
-def _watch(leader: int, seconds: float | None) -> tuple[float, int]:
-    """Wait for the end of a process, end what it started; its processor time and exit code."""
-    used, latest, seen = 0.0, time.monotonic() + LONGEST, {leader}
+def _watch(leader: int, kill: Kill, calls: mmap.mmap) -> tuple[float, int]:
+    """Wait for the end of a process, or kill it; its processor time and exit code."""
+    used, latest, due = 0.0, time.monotonic() + LONGEST, math.inf
     while True:
         ended, status = os.waitpid(leader, os.WNOHANG)
         if ended:
-            _kill(seen - {leader})
             return used, os.waitstatus_to_exitcode(status)
-        seen |= (tree := set(_tree(leader)))
-        used = max(used, sum(map(_processor_time, tree)))
-        if (seconds is not None and used >= seconds) or time.monotonic() > latest:
-            _kill(tree)
+        used = max(used, sum(map(_processor_time, tree(leader))))
+        if kill.seconds is not None and due == math.inf and _number(calls) >= (kill.call or 0):
+            due = used + kill.seconds
+        if used >= due or time.monotonic() > latest:
+            os.kill(leader, signal.SIGKILL)
         time.sleep(PAUSE)
-
-
-def _kill(processes: Iterable[int]) -> None:
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-
-
-def _tree(process: int) -> Iterator[int]:
-    """A process and those that it started; to look at all of the machine's is slow."""
-    yield process
-    for children in Path(f"/proc/{process}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            for child in children.read_text().split():
-                yield from _tree(int(child))
 
 
 def _processor_time(process: int) -> float:
@@ -154,15 +123,22 @@ def _processor_time(process: int) -> float:
     return 0.0
 
 
+def _number(calls: mmap.mmap) -> int:
+    return int.from_bytes(calls[:8], "little")
+
+
 def _count_calls(kill: Kill, calls: mmap.mmap) -> None:
-    """Count the calls of this process from here on, and die at the one that is meant."""
+    """Count the calls of this process, and of its forks, from here on; all die at what is meant."""
+    leader = os.getpid()
 
     def counted(path: Any) -> None:
-        number = int.from_bytes(calls[:8], "little") + 1
-        calls[:8] = number.to_bytes(8, "little")
+        calls[:8] = (number := _number(calls) + 1).to_bytes(8, "little")
         here = kill.file is not None and os.path.basename(str(path)) == kill.file
-        if number == kill.call or here:
-            os.kill(os.getpid(), signal.SIGKILL)
+        there = kill.call is not None and kill.seconds is None and number >= kill.call
+        if here or there:
+            for process in (leader, os.getpid()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
 
     def counting(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **settings: Any) -> Any:

@@ -1,0 +1,129 @@
+"""Processes forked from one that has loaded everything, in the place of processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+ADOPT = 36  # PR_SET_CHILD_SUBREAPER, of Linux's prctl
+
+
+def run_as(main: Callable[[], Any], stdin: int, stdout: int, stderr: int) -> NoReturn:
+    """Be a process of its own from here on: run `main` with these files, and end."""
+    os.setsid()
+    for number, source in enumerate((stdin, stdout, stderr)):
+        os.dup2(source, number)
+    _let_go_of_files()
+    # Who forked this may have put something else into their place.
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+    exit_with(main)
+
+
+def _let_go_of_files() -> None:
+    """Leave the locks and pipes of the process that forked this to it alone.
+
+    Their numbers stay taken: an object that still has one must not close what is opened later.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):
+            os.fstat(number)
+            if number > 2:
+                os.dup2(nothing, number)
+
+
+def exit_with(main: Callable[[], Any]) -> NoReturn:
+    """End this fork with the exit code that a process of its own would have after `main`."""
+    code: Any = 1
+    try:
+        main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code or 0
+        if not isinstance(code, int):
+            print(code, file=sys.stderr)
+            code = 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+class Forked:
+    """A process of the search's engine, as `subprocess.Popen` makes it, by a fork of the search."""
+
+    def __init__(self, command: list[str], *, stderr: Any = None, **pipes: Any) -> None:
+        from tuning.engine.child import main  # what `command` runs
+
+        jobs, give = os.pipe()
+        take, answers = os.pipe()
+        self.pid = os.fork()
+        if not self.pid:
+            run_as(main, jobs, answers, 2 if stderr is None else stderr.fileno())
+        os.close(jobs)
+        os.close(answers)
+        self.stdin, self.stdout = os.fdopen(give, "wb"), os.fdopen(take, "rb")
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code; several threads may ask for it, so that the system keeps it."""
+        until = None if timeout is None else time.monotonic() + timeout
+        how = os.WEXITED | os.WNOWAIT | (0 if until is None else os.WNOHANG)
+        while (found := os.waitid(os.P_PID, self.pid, how)) is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired("a fork", timeout)
+            time.sleep(0.01)
+        return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)  # of one that has ended it is nobody else's: none is waited for
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def fork_trials() -> None:
+    """From here on, this process forks the processes of a search's engine."""
+    from tuning.engine import local
+
+    local.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": Forked})
+
+
+@contextlib.contextmanager
+def ended_with_all() -> Iterator[None]:
+    """What is started meanwhile, whoever starts it, has ended when this is left."""
+    before = set(tree(os.getpid()))
+    prctl = ctypes.CDLL(None).prctl
+    prctl(ADOPT, 1)  # what loses its parent becomes a child of this process
+    try:
+        yield
+    finally:
+        while left := set(tree(os.getpid())) - before:
+            for process in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+                with contextlib.suppress(ChildProcessError):  # not yet a child of this one
+                    os.waitpid(process, 0)
+        prctl(ADOPT, 0)
+
+
+def tree(process: int) -> Iterator[int]:
+    """A process and those that it started; to look at all of the machine's is slow."""
+    yield process
+    for children in Path(f"/proc/{process}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in children.read_text().split():
+                yield from tree(int(child))
