@@ -216,9 +216,11 @@ def run(options: FaultOptions) -> None:
     with tempfile.TemporaryDirectory(prefix="faults-whole-") as name:
         home = Path(name)
         half = "damage" in options.only
-        scenes = [scene_of("fit", home, half)]  # what is exported is its run
-        scenes += [scene_of(name, home, half) for name in options.tasks if name != "fit"]
-        facts = Run.open(home / "fit" / "run").facts
+        names = [*options.tasks]
+        if "export" in names:  # what is exported is the run of a fit
+            names = ["fit", *(name for name in names if name != "fit")]
+        scenes = [scene_of(name, home, half and name in options.tasks) for name in names]
+        facts = Run(next(home.rglob("run.json")).parent).facts
         record.facts = {name: facts[name] for name in ("device", "precision", "versions")}
         befall([scene for scene in scenes if scene.task.name in options.tasks], options, record)
     print(summary(record))

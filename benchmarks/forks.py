@@ -6,11 +6,13 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -63,17 +65,53 @@ def exit_with(main: Callable[[], Any]) -> NoReturn:
         os._exit(code)
 
 
+class Nursery:
+    """Forks processes of the search's engine for this one, which TensorFlow's threads are in soon.
+
+    A process that forks must have none of them. What it forks becomes a child of this process.
+    """
+
+    def __init__(self) -> None:
+        self._requests, requests = socket.socketpair()
+        adopt(True)
+        if not os.fork():
+            self._requests.close()
+            _fork_on_request(requests)
+        requests.close()
+
+    def fork(self, *files: int) -> int:
+        """The number of a process with these standard files, which runs what the engine does."""
+        socket.send_fds(self._requests, [b"?"], files)
+        return int.from_bytes(self._requests.recv(9, socket.MSG_WAITALL)[:8], "little")
+
+
+def _fork_on_request(requests: socket.socket) -> NoReturn:
+    from tuning.engine.child import main
+
+    while True:
+        _, files, _, _ = socket.recv_fds(requests, 1, 3)
+        if not files:  # who asks has ended
+            os._exit(0)
+        if not (between := os.fork()):  # when it ends, its child is adopted
+            if not (child := os.fork()):
+                run_as(main, *files)
+            requests.sendall(child.to_bytes(8, "little"))
+            os._exit(0)
+        os.waitpid(between, 0)
+        requests.sendall(b"!")
+        for file in files:
+            os.close(file)
+
+
 class Forked:
-    """A process of the search's engine, as `subprocess.Popen` makes it, by a fork of the search."""
+    """A process of the search's engine, as `subprocess.Popen` makes one."""
 
-    def __init__(self, command: list[str], *, stderr: Any = None, **pipes: Any) -> None:
-        from tuning.engine.child import main  # what `command` runs
-
+    def __init__(
+        self, nursery: Nursery, command: list[str], *, stderr: Any = None, **pipes: Any
+    ) -> None:
         jobs, give = os.pipe()
         take, answers = os.pipe()
-        self.pid = os.fork()
-        if not self.pid:
-            run_as(main, jobs, answers, 2 if stderr is None else stderr.fileno())
+        self.pid = nursery.fork(jobs, answers, 2 if stderr is None else stderr.fileno())
         os.close(jobs)
         os.close(answers)
         self.stdin, self.stdout = os.fdopen(give, "wb"), os.fdopen(take, "rb")
@@ -96,18 +134,23 @@ class Forked:
 
 
 def fork_trials() -> None:
-    """From here on, this process forks the processes of a search's engine."""
+    """From here on, the processes of a search's engine are forks, not started by `subprocess`."""
     from tuning.engine import local
 
-    local.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": Forked})
+    started = partial(Forked, Nursery())
+    local.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": started})
+
+
+def adopt(orphans: bool) -> None:
+    """Whether what is started below this process, and loses its parent, becomes its child."""
+    ctypes.CDLL(None).prctl(ADOPT, int(orphans))
 
 
 @contextlib.contextmanager
 def ended_with_all() -> Iterator[None]:
     """What is started meanwhile, whoever starts it, has ended when this is left."""
     before = set(tree(os.getpid()))
-    prctl = ctypes.CDLL(None).prctl
-    prctl(ADOPT, 1)  # what loses its parent becomes a child of this process
+    adopt(True)
     try:
         yield
     finally:
@@ -117,7 +160,7 @@ def ended_with_all() -> Iterator[None]:
                     os.kill(process, signal.SIGKILL)
                 with contextlib.suppress(ChildProcessError):  # not yet a child of this one
                     os.waitpid(process, 0)
-        prctl(ADOPT, 0)
+        adopt(False)
 
 
 def tree(process: int) -> Iterator[int]:

@@ -88,8 +88,8 @@ def _fork(
     def victim() -> None:
         os.chdir(cwd)
         sys.argv = line
-        fork_trials()
         _count_calls(kill, calls)
+        fork_trials()
         main()
 
     sys.stdout.flush()
