@@ -88,6 +88,45 @@ def test_a_careful_task_survives_a_kill_before_every_disk_call(plagues, make_tas
     assert {outcome.result for outcome in outcomes} == {"survived"}
 
 
+def test_a_kill_comes_a_moment_after_a_disk_call(plagues, tmp_path):
+    def main():
+        write_json(tmp_path / "begun.json", [])
+        while True:
+            pass
+
+    kill = plagues.Kill(call=1, seconds=0.05)
+    ended = importlib.import_module("victims").run_victim(main, ["spin"], tmp_path, kill)
+    assert ended.code == -9 and ended.seconds >= 0.05 and not ended.said
+    assert str(kill) == "0.05 s after disk call 1"
+
+
+def count_up(path):
+    for step in range(STEPS):
+        write_json(path, list(range(step + 1)))
+    return os.getpid()
+
+
+def test_what_a_searchs_engine_starts_is_forked_counted_and_dies_with_it(plagues, tmp_path):
+    victims, forks = (importlib.import_module(name) for name in ("victims", "forks"))
+
+    def main():
+        from tuning.engine.local import Local
+
+        engine = Local(2)
+        for name in "ab":
+            engine.submit(name, count_up, Path(f"{name}.json"))
+        found = [ended for _ in "ab" for ended in engine.ended(60)]
+        engine.stop()
+        print(len({ended.value for ended in found} - {os.getpid()}))
+
+    before = set(forks.tree(os.getpid()))
+    ended = victims.run_victim(main, ["engine"], tmp_path)
+    assert ended.code == 0 and ended.said == "2\n" and ended.calls > 6 * STEPS
+    killed = victims.run_victim(main, ["engine"], tmp_path, plagues.Kill(call=ended.calls // 2))
+    assert killed.code == -9 and not killed.said
+    assert set(forks.tree(os.getpid())) == before
+
+
 def test_what_a_careless_task_loses_is_found(plagues, make_task, tmp_path):
     outcomes = kill_at_every_call(plagues, make_task(remove_and_write), tmp_path / "all")
     lost = [outcome.told for outcome in outcomes if outcome.result == "lost"]

@@ -1,7 +1,8 @@
 """The directory of a run: its files, and how each is written and read back.
 
     runs/20260131-101500-quick/
-      run.json        what was asked for: data, seed, versions, device; and how far it got
+      run.json        what was asked for: data, seed, versions, device, the checksum of the recipe;
+                      and how far it got
       recipe.toml     the recipe as used, its spec inside
       metrics.csv     one row an epoch; metrics.json holds the same
       tensorboard/    the same again, for `tensorboard --logdir`
@@ -67,8 +68,9 @@ class Run:
             raise taken(path)
         try:
             with staged(path.parent, ".new-run-") as folder:
-                write_text(folder / "recipe.toml", recipe.to_toml())
-                _write_facts(folder / "run.json", {"status": "running", **facts})
+                write_text(file := folder / "recipe.toml", recipe.to_toml())
+                facts = {"status": "running", **facts, "recipe_sha256": _checksum(file)}
+                _write_facts(folder / "run.json", facts)
                 if not publish(folder, path):
                     raise taken(path)
         except OSError as error:
@@ -100,7 +102,16 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe.from_toml(self.path / "recipe.toml")
+        """Raises `KerasResNetError` where it is not the one that the run began with."""
+        path, wanted = self.path / "recipe.toml", self.facts.get("recipe_sha256")
+        # A file that lacks its last lines may still be a recipe, of another training.
+        if wanted and _checksum(path) != wanted:
+            raise KerasResNetError(
+                f"{path} is damaged or was changed: its checksum is not the one in run.json; put "
+                f"it back as it was, or begin a new run with python -m kerasresnet.fit --recipe "
+                f"and a recipe that you trust"
+            )
+        return Recipe.from_toml(path)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -160,8 +171,7 @@ class Run:
 
     def model_checksum(self) -> str:
         """The SHA-256 of model.keras, by which an export says what it was made of."""
-        with self.model_path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return _checksum(self.model_path)
 
     def holds_model(self) -> bool:
         """Whether model.keras is there, and every byte in it what was written."""
@@ -233,6 +243,11 @@ class Run:
         """Remove what a killed process was writing. The caller holds the lock."""
         for path in self.path.glob(f"{ASIDE}*"):
             path.unlink(missing_ok=True)
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_facts(path: Path, facts: dict[str, Any]) -> None:

@@ -63,6 +63,8 @@ class RunFacts(_Record):
     finished: str | None = None
     exported: str | None = None
     """Where its export is."""
+    recipe_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """Of recipe.toml; a run of an earlier version has none."""
     error: str | None = None
     starts: dict[str, Any] | None = None
     """In a search: how often the epoch it is in was begun."""

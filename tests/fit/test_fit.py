@@ -393,8 +393,10 @@ def test_ctrl_c_says_how_to_go_on_and_resume_finishes(tmp_path):
     assert read_json(run / "run.json")["status"] == "interrupted"
     recipe = Recipe.from_toml(run / "recipe.toml")
     done = len(Run.open(run).metrics)
-    # What is left of 200 epochs would test nothing more: end the recipe two epochs on.
+    # What is left of 200 epochs would test nothing more: end the recipe two epochs on, in a run of
+    # an earlier version, which does not know its recipe's checksum.
     (run / "recipe.toml").write_text(recipe.replace(epochs=done + 2).to_toml())
+    Run.open(run).update(recipe_sha256=None)
     result = fit("--resume", "run", "--no-export", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert [row["epoch"] for row in Run.open(run).metrics] == list(range(1, done + 3))

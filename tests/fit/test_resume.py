@@ -11,6 +11,8 @@ import pytest
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.fit.options import FitOptions
 from kerasresnet.fit.restore import restore
+from kerasresnet.fit.training import fit_command
+from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run
 
 
@@ -165,10 +167,32 @@ def test_a_state_that_was_cut_is_gone_round_by_a_real_training(
 
 
 def resume(run, **options):
-    from kerasresnet.fit.training import fit_command
-
     fit_command(FitOptions(run.recipe, resume=run.path, **{"export": False} | options))
     return run.results
+
+
+def without_its_last_line(text):
+    return text[: text.rstrip().rfind("\n") + 1]
+
+
+@pytest.mark.parametrize("change", [without_its_last_line, lambda text: "", lambda text: text[:-9]])
+def test_a_run_does_not_go_on_by_another_recipe_than_it_began_with(change, half_way):
+    path = half_way.path / "recipe.toml"
+    path.write_text(change(path.read_text()))
+    before = {file.name: file.read_bytes() for file in half_way.path.iterdir()}
+    with pytest.raises(KerasResNetError, match=r"recipe\.toml is damaged or was changed") as caught:
+        fit_command(FitOptions(Recipe.named("digits"), resume=half_way.path))
+    assert "\n" not in str(caught.value) and "--recipe" in str(caught.value)
+    left = {file.name: file.read_bytes() for file in half_way.path.iterdir()}
+    assert {name: left[name] for name in before} == before
+
+
+def test_a_run_of_an_earlier_version_has_no_checksum_of_its_recipe(half_way, tiny_recipe):
+    path = half_way.path / "recipe.toml"
+    half_way.update(recipe_sha256=None)
+    assert half_way.recipe == tiny_recipe
+    path.write_text(without_its_last_line(path.read_text()))
+    assert half_way.recipe != tiny_recipe  # a recipe all the same: nothing but a checksum tells
 
 
 def test_what_is_missing_of_a_run_is_done_by_resuming(finished_run, tmp_path, capsys):

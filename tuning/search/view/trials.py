@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasresnet.recipe import Recipe
+from kerasresnet.run import Run
 from tuning.search.oracle.brackets import Plan, plan_of
 from tuning.search.project import EPOCH_TIMES
 
@@ -64,8 +65,8 @@ class Trial:
 
     @functools.cached_property
     def recipe(self) -> Recipe:
-        """The recipe as trained. Raises `UsageError` where the run is gone."""
-        return Recipe.from_toml(self.path / "run" / "recipe.toml")
+        """The recipe as trained. Raises `KerasResNetError` where it, or the run, is damaged."""
+        return Run(self.path / "run").recipe
 
     @property
     def epochs_done(self) -> int:
