@@ -24,8 +24,9 @@ FIT = f"""
 """
 SEARCH = """
 --data digits --search-dir search --max-params 6000 --train-images 256 --val-images 144 --plain
---max-epochs 2 --factor 2 --set stacks=2 --set block=BB --set blocks=1 --set first_stride=2
---set conv_kernel=3 --set randaugment=0
+--max-epochs 2 --factor 2 --set stacks=1 --set block=BB --set blocks=1 --set first_stride=2
+--set conv_kernel=3 --set shortcut_kernel=1 --set stem=conv --set optimizer=sgd --set average=ema
+--set resolution=none --set randaugment=0
 """
 
 
