@@ -173,6 +173,7 @@ def test_the_page_has_every_trial_and_every_dimension_that_varies(search, report
     page = (report / "report.html").read_text("utf-8")
     assert page.count("Plotly.newPlot(") >= 4
     assert all(f"<td>{trial.trial_id}</td>" in page for trial in trials)
+    assert page.count('<table class="sortable"') == 1
 
 
 def test_effects_are_against_trials_of_the_same_rung(search):

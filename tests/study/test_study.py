@@ -220,6 +220,7 @@ def test_a_row_is_a_value_with_mean_and_deviation_over_seeds(tiny_study, finish)
     assert plot.read_bytes().startswith(b"\x89PNG")
     shown = page.read_text("utf-8")
     assert shown.count("Plotly.newPlot(") >= 2 and "it broke" in shown
+    assert shown.count('<table class="sortable"') == 2  # a table for each factor
     assert "<code>pool=global (the base)</code>" in shown.replace("\N{NO-BREAK SPACE}", " ")
     assert "pool=global, seed 2" in shown
 

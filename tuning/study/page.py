@@ -11,6 +11,7 @@ from kerasresnet.report import markup
 from kerasresnet.report.canvas import BLUE, ORANGE
 from kerasresnet.report.charts import Figure, axis, figure
 from kerasresnet.report.markup import plain
+from kerasresnet.report.sortable import sortable_table
 
 Rows = Sequence[Mapping[str, Any]]  # of one factor, as table.json has them
 ROW = 46  # pixels
@@ -24,15 +25,13 @@ def study_page(
     cells: Mapping[str, Sequence[Sequence[str]]],
     failed: Mapping[str, str],
 ) -> str:
-    """HTML of all factors; `said`, `head` and `cells` are the words of table.md.
-
-    The tables cannot be sorted: plotly's do not, and table.csv opens in whatever sorts.
-    """
-    body = [Markup("<h1>{}</h1>").format(title), markup.paragraph(said)]
+    """HTML of all factors; `said`, `head` and `cells` are the words of table.md."""
+    words = f"{said} A click on the name of a column sorts by it, another turns that round."
+    body = [Markup("<h1>{}</h1>").format(title), markup.paragraph(words)]
     for number, (factor, rows) in enumerate(factors.items()):
         drawn = markup.chart(factor_chart(rows), f"factor{number}")
-        lines = [[markup.cell(text) for text in row] for row in cells[factor]]
-        body.append(markup.section(factor, drawn, markup.table(head, lines)))
+        table = sortable_table(f"table{number}", head, cells[factor])
+        body.append(markup.section(factor, drawn, table))
     if failed:
         body.append(markup.section("Failed", markup.pairs(failed.items())))
     return markup.document(title, body)

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from kerasresnet.report import markup
 from kerasresnet.report.charts import Figure, axis, figure
 from kerasresnet.report.markup import plain
+from kerasresnet.report.sortable import sortable_table
 from tuning.search.view.trials import Search, Trial
 
 SCALE = [[0, "#3b6ea8"], [0.5, "#8fa98f"], [1, "#e2722e"]]  # low to high, seen on light and dark
@@ -25,11 +26,7 @@ def search_page(
     head: Sequence[str],
     rows: Sequence[Sequence[str]],
 ) -> str:
-    """HTML of scored `trials`, best first; `header`, `head` and `rows` are those of leaderboard.md.
-
-    The leaderboard cannot be sorted: plotly's tables do not, and leaderboard.csv opens in whatever
-    sorts.
-    """
+    """HTML of scored `trials`, best first; the other three are what leaderboard.md says."""
     limit = f"{search.settings['max_params']:,}"
     body = [
         Markup("<h1>A search under {} parameters</h1>").format(limit),
@@ -47,11 +44,12 @@ def search_page(
     body.append(markup.section("Rungs", markup.chart(rungs_chart(trials), "rungs")))
     costs = [markup.chart(costs_chart(trials, name), name) for name in ("parameters", "macs")]
     body.append(markup.section("What accuracy costs", markup.charts(*costs)))
-    table = markup.table(head, [[markup.cell(text) for text in row] for row in rows])
     words = (
         "Most epochs first, then by score: that of an early rung is of a less trained network. A "
-        "promoted trial has a row for each of its rungs. To sort it, open leaderboard.csv."
+        "promoted trial has a row for each of its rungs. A click on the name of a column sorts by "
+        "it, another turns that round."
     )
+    table = sortable_table("leaderboard", head, rows)
     body.append(markup.section("Leaderboard", markup.paragraph(words, note=True), table))
     return markup.document(f"search {limit}", body, evaluates=True)
 
