@@ -12,6 +12,7 @@ import numpy as np
 from kerasresnet.errors import UsageError
 
 BINS = 15
+FEWEST = 200  # images: fewer say too little of how sure a network may be
 COLDEST, HOTTEST = 0.05, 20.0  # far beyond what is asked for: 0.49 after label smoothing of 0.2
 
 
@@ -79,6 +80,16 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     found = minimize_scalar(loss, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded")
     return float(np.exp(found.x))
+
+
+def too_few(images: dict[str, int]) -> str | None:
+    """Why a run with these "train", "val" and "test" images fits no temperature; None: it does."""
+    if images["val"] >= FEWEST:
+        return None
+    return (
+        f"a temperature takes {FEWEST} validation images, and this run had {images['val']} "
+        "(val_fraction says how many)"
+    )
 
 
 def calibrate(

@@ -12,6 +12,7 @@ from typing import Any
 
 from kerasresnet.data.catalog import licence_of
 from kerasresnet.disk import write_json, write_text
+from kerasresnet.evaluate.calibration import too_few
 from kerasresnet.load.runtimes import CARD, CardFacts
 from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.run import Run, versions
@@ -113,6 +114,8 @@ def card_text(card: dict[str, Any]) -> str:
             "image, for twice the multiply-accumulates."
         ]
     sure = "its probabilities are not calibrated"
+    if "accuracy" in card and (why := too_few(card["accuracy"]["images"])):
+        sure += f": {why}"
     if "calibration" in card:
         found = card["calibration"]
         lines += [

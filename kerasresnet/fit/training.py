@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from kerasresnet.data import ImageData
     from kerasresnet.fit.epochs import Part
 
-CALIBRATION_IMAGES = 200  # fewer say too little of how sure a network may be
-
 
 def train_run(
     run: Run,
@@ -111,7 +109,7 @@ def measure_kept_model(run: Run, data: ImageData, val: Part) -> dict[str, Any]:
     enough. What the network answered is kept in the run, for its page.
     """
     from kerasresnet import machine
-    from kerasresnet.evaluate.calibration import calibrate
+    from kerasresnet.evaluate.calibration import FEWEST, calibrate
     from kerasresnet.evaluate.measure import logits_on, measure_keeping_logits
     from kerasresnet.load.predictor import load_keras
     from kerasresnet.report.predictions import predictions_of
@@ -125,7 +123,7 @@ def measure_kept_model(run: Run, data: ImageData, val: Part) -> dict[str, Any]:
         model.predict_on_batch, data.x_test, data.y_test, data.labels
     )
     predictions_of(logits, data, run.recipe.augment).write(run)
-    if len(val[0]) < CALIBRATION_IMAGES:
+    if len(val[0]) < FEWEST:
         return {"test": metrics}
     of_val = logits_on(model.predict_on_batch, val[0])
     return {"test": metrics, "calibration": calibrate(of_val, val[1], logits, data.y_test)}

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from kerasresnet.disk import write_text
-from kerasresnet.evaluate.calibration import BINS, reliability
+from kerasresnet.evaluate.calibration import BINS, reliability, too_few
 from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.network.spec import ResNetSpec
 from kerasresnet.recipe import Recipe
@@ -207,6 +207,8 @@ def _calibration(predictions: Predictions, results: Results) -> Markup:
             f" Exports divide the logits by {fitted['temperature']:.3f}, fitted on validation "
             f"images, and have {percent(fitted['test_error_after'])}."
         )
+    elif "images" in results and (why := too_few(results["images"])):
+        words += f" Exports are as sure as that: {why}."
     if results["recipe"]["label_smoothing"]:
         words += " Label smoothing teaches a network to be less sure."
     chart = markup.chart(reliability_chart(bins), "reliability")

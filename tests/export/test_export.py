@@ -279,6 +279,10 @@ def test_a_run_with_few_validation_images_is_exported_as_it_is(finished_run, exp
     assert finished_run.results.get("calibration") is None
     card = json.loads((exported / "assets.extra" / "model_card.json").read_text())
     assert "temperature" not in card["export"]
+    text = (exported / "assets.extra" / "model_card.md").read_text()
+    held_out = finished_run.results["images"]["val"]
+    assert "not calibrated: a temperature takes 200 validation images" in text
+    assert f"and this run had {held_out} " in text
 
 
 def test_evaluate_measures_tta_beside_the_plain_network(finished_run, exported):

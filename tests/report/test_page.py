@@ -119,6 +119,16 @@ def test_the_recipe_is_told_in_words_and_numbers(finished_run):
         assert words in text
 
 
+def test_a_run_that_held_no_images_out_says_that_its_exports_are_not_calibrated(
+    finished_run, predictions
+):
+    without = finished_run.results | {"images": {"train": 1437, "val": 0, "test": 360}}
+    assert "validation images, and this run had 0" in Seen(page_of(without, predictions)).text
+    errors = {"test_error": 0.2, "test_error_after": 0.01}
+    fitted = without | {"calibration": {"temperature": 0.5, "images": 300, **errors}}
+    assert "this run had" not in Seen(page_of(fitted, predictions)).text
+
+
 def test_a_page_without_predictions_says_what_is_missing(finished_run):
     page = page_of(finished_run.results, None, missing="cifar10 is not in /data")
     assert "are left out: cifar10 is not in /data." in Seen(page).text
