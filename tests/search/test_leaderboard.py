@@ -13,7 +13,7 @@ from kerasresnet.fit.options import parse_fit_options
 from kerasresnet.recipe import Recipe
 from tuning.search.view.leaderboard import write_report
 from tuning.search.view.page import choices_chart, costs_chart, rungs_chart, varied
-from tuning.search.view.plots import residuals
+from tuning.search.view.plots import _strips, draw_plots, residuals
 from tuning.search.view.trials import SearchReader, best_trial, read_trials
 
 TEXTS = ["leaderboard.md", "leaderboard.csv", "best.toml", "report.html", "leaderboard.json"]
@@ -154,6 +154,22 @@ def test_every_picture_is_named_in_the_text_and_shows_something(report):
         with Image.open(report / name) as picture:
             assert min(picture.size) > 300
             assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 8
+
+
+def test_pictures_have_titles_and_no_mean_of_one_value(search, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    titles = []
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *_, **__: titles.append(self.get_suptitle())
+    )
+    found = SearchReader(search.path).read()
+    captions = draw_plots(found, [trial for trial in found.trials if trial.scored], tmp_path)
+    assert titles == [f"{caption}: digits, 20,000 parameters" for caption in captions]
+    axis = Figure().subplots()
+    _strips(axis, [("BB", 1.0), ("BN", -1.0), ("BN", 0.5)], ["BB", "BN"])
+    (mean,) = axis.collections
+    assert mean.get_segments()[0][:, 1].tolist() == [-0.25, -0.25]
 
 
 def test_the_page_has_every_trial_and_every_dimension_that_varies(search, report):

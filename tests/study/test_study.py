@@ -22,7 +22,7 @@ from tuning.study.__main__ import Clock, run_study
 from tuning.study.options import StudyOptions
 from tuning.study.page import factor_chart
 from tuning.study.process import look
-from tuning.study.report import write_report
+from tuning.study.report import draw_plot, write_report
 from tuning.study.runs import Study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -223,6 +223,28 @@ def test_a_row_is_a_value_with_mean_and_deviation_over_seeds(tiny_study, finish)
     assert shown.count('<table class="sortable"') == 2  # a table for each factor
     assert "<code>pool=global (the base)</code>" in shown.replace("\N{NO-BREAK SPACE}", " ")
     assert "pool=global, seed 2" in shown
+
+
+def test_panels_share_an_axis_and_titles_are_broken_between_words(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    saved = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: saved.append(self))
+    tables = {
+        name: [{"setting": name, "is_base": False} | scored(score)]
+        for name, score in (("pool", 0.2), ("ema", 0.9))
+    }
+    draw_plot(tables, tmp_path / "plot.png", title="word " * 20 + "end")
+    first, second = saved[0].axes
+    assert first.get_xlim() == second.get_xlim() and first.get_xlim()[1] > 90
+    lines = saved[0].get_suptitle().split("\n")
+    assert len(lines) == 2 and {*lines[0].split(), *lines[1].split()} == {"word", "end"}
+
+
+def scored(score):
+    row = {f"{part}_accuracy": [score, score] for part in ("val", "test")}
+    row |= {f"{part}_mean": score for part in ("val", "test")}
+    return row | {f"{part}_std": 0.01 for part in ("val", "test")}
 
 
 def test_plotly_knows_every_field_of_the_chart():

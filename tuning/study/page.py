@@ -28,8 +28,9 @@ def study_page(
     """HTML of all factors; `said`, `head` and `cells` are the words of table.md."""
     words = f"{said} A click on the name of a column sorts by it, another turns that round."
     body = [Markup("<h1>{}</h1>").format(title), markup.paragraph(words)]
+    within = _range([row for rows in factors.values() for row in rows])
     for number, (factor, rows) in enumerate(factors.items()):
-        drawn = markup.chart(factor_chart(rows), f"factor{number}")
+        drawn = markup.chart(factor_chart(rows, within), f"factor{number}")
         table = sortable_table(f"table{number}", head, cells[factor])
         body.append(markup.section(factor, drawn, table))
     if failed:
@@ -37,8 +38,17 @@ def study_page(
     return markup.document(title, body)
 
 
-def factor_chart(rows: Rows) -> Figure:
-    """Accuracy of every seed, and mean and standard deviation of each setting."""
+def _range(rows: Rows) -> list[float]:
+    """From below the lowest accuracy of any factor to above the highest, in %."""
+    parts = ("val_accuracy", "test_accuracy")
+    scores = [100 * score for row in rows for part in parts for score in row[part]]
+    margin = 0.5 + 0.05 * (max(scores) - min(scores))
+    return [min(scores) - margin, max(scores) + margin]
+
+
+def factor_chart(rows: Rows, within: Sequence[float] | None = None) -> Figure:
+    """Accuracy of every seed, and mean and standard deviation of each setting; `within` is the
+    range of the axis, in %."""
     names = [plain(row["setting"]) for row in rows]
     data = []
     parts = (("val", "validation", BLUE, -0.14), ("test", "test", ORANGE, 0.14))
@@ -55,8 +65,9 @@ def factor_chart(rows: Rows) -> Figure:
         data += [points, _means(rows, part, name, colour, offset)]
     side = axis("", tickvals=list(range(len(rows))), ticktext=names, showgrid=False)
     side |= {"range": [len(rows) - 0.5, -0.5]}
+    below = axis("accuracy, %", **({"range": list(within)} if within else {}))
     height = 130 + ROW * len(rows)
-    return figure(data, height=height, hovermode="closest", xaxis=axis("accuracy, %"), yaxis=side)
+    return figure(data, height=height, hovermode="closest", xaxis=below, yaxis=side)
 
 
 def _means(rows: Rows, part: str, name: str, colour: str, offset: float) -> dict[str, Any]:

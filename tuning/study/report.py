@@ -15,6 +15,7 @@ from typing import Any
 from kerasresnet.disk import read_json, write_json, write_text
 from kerasresnet.errors import UsageError
 from kerasresnet.network.budget import count_macs, count_parameters
+from kerasresnet.report.canvas import wrapped
 from tuning.study.factors import Setting
 from tuning.study.page import study_page
 from tuning.study.runs import Study
@@ -207,13 +208,14 @@ def draw_plot(tables: dict[str, list[dict[str, Any]]], path: Path, *, title: str
     sizes = [len(rows) + 1 for rows in tables.values()]
     figure = Figure(figsize=(9, 1 + 0.5 * sum(sizes)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(sizes), 1, squeeze=False, height_ratios=sizes)[:, 0]
+    shape = {"squeeze": False, "sharex": True, "height_ratios": sizes}
+    axes = figure.subplots(len(sizes), 1, **shape)[:, 0]
     for axis, (factor, rows) in zip(axes, tables.items(), strict=True):
         _draw_factor(axis, rows)
         axis.set_title(factor, loc="left", fontsize=10)
     axes[0].legend(loc="lower left", bbox_to_anchor=(0.6, 1), ncols=2, frameon=False, fontsize=8)
     axes[-1].set_xlabel("accuracy, %")
-    figure.suptitle(title)
+    figure.suptitle(wrapped(title, 80))
     figure.savefig(path, dpi=120)
 
 

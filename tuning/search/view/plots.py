@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasresnet.disk import write_bytes
+from kerasresnet.report.canvas import wrapped
 from tuning.search.view.progress import epochs
 from tuning.search.view.trials import Search, Trial
 
@@ -26,10 +27,12 @@ def draw_plots(search: Search, trials: Sequence[Trial], out: Path) -> dict[str, 
         "Each dimension against what it changes": ("dimensions.png", _dimensions(search, trials)),
     }
     found = {}
+    where = f"{Path(search.settings['data']).name}, {search.settings['max_params']:,} parameters"
     for caption, (name, figure) in drawn.items():
         if figure is None:
             (out / name).unlink(missing_ok=True)  # of an earlier report
             continue
+        figure.suptitle(wrapped(f"{caption}: {where}", 80))
         picture = io.BytesIO()
         figure.savefig(picture, dpi=100)
         write_bytes(out / name, picture.getbuffer())
@@ -160,7 +163,7 @@ def _log_ticks(axis: Any) -> None:
 
 
 def _strips(axis: Any, found: Sequence[tuple[Any, float]], order: Sequence[Any]) -> None:
-    """The points of each value side by side, and a bar at their mean."""
+    """The points of each value side by side, and a bar at the mean of several."""
     there = {value for value, _ in found}
     values = [value for value in order if value in there]
     values += sorted(there - set(values), key=str)
@@ -169,7 +172,8 @@ def _strips(axis: Any, found: Sequence[tuple[Any, float]], order: Sequence[Any])
         # Spread by their number, not by chance: the same search gives the same picture.
         spread = [x + 0.3 * ((i + 0.5) / len(ys) - 0.5) for i in range(len(ys))]
         axis.plot(spread, ys, "o", color="C0", alpha=0.6)
-        axis.hlines(statistics.mean(ys), x - 0.3, x + 0.3, color="black")
+        if len(ys) > 1:
+            axis.hlines(statistics.mean(ys), x - 0.3, x + 0.3, color="black")
     axis.set_xticks(range(len(values)), [f"{value}\n{_count(found, value)}" for value in values])
     axis.set_xlim(-0.6, len(values) - 0.4)
 
