@@ -1,4 +1,4 @@
-"""What every command shares: how its flags are read, and what it says while it waits."""
+"""What every command shares: how its flags are read, facts and times told, and waits."""
 
 from __future__ import annotations
 
@@ -113,6 +113,21 @@ def print_facts(rows: Mapping[str, str]) -> None:
     for name, value in rows.items():
         table.add_row(name, escape(value))
     Console().print(table)
+
+
+def duration(seconds: float) -> str:
+    """42 s, 1 min 32 s, 25 min, 1 h 05 min, 2 d 03 h: as exact as anybody needs."""
+    if (whole := round(seconds)) < 60:
+        return f"{whole} s"
+    if whole < 600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    hours = round(minutes / 60)
+    return f"{hours // 24} d {hours % 24:02} h"
 
 
 @contextlib.contextmanager

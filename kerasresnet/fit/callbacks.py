@@ -148,35 +148,6 @@ class WeightAverage(keras.callbacks.Callback):
         self.average.set_weights(held)
 
 
-class TimeLeft(keras.callbacks.Callback):
-    """Says how long the run will take, once some steps of it have been timed.
-
-    `pflop_left` is what the epochs from here cost; `pflop_step` what one of the timed steps costs.
-    """
-
-    WARM, TIMED = 5, 20  # steps
-
-    def __init__(self, pflop_left: float, pflop_step: float) -> None:
-        super().__init__()
-        self.pflop_left = pflop_left
-        self.pflop_step = pflop_step
-        self.steps = 0
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.steps += 1
-        if self.steps == self.WARM:
-            self.started = time.perf_counter()
-        elif self.steps == self.WARM + self.TIMED:
-            step = (time.perf_counter() - self.started) / self.TIMED
-            minutes = self.pflop_left / self.pflop_step * step / 60
-            rate = self.pflop_step / step
-            print(
-                f"\n{step:.2f} s a step, {1000 * rate:.2f} TFLOP/s: about {minutes:.0f} minutes "
-                f"for the {self.pflop_left:.2g} PFLOP of training",
-                flush=True,
-            )
-
-
 class RunWriter(keras.callbacks.Callback):
     """Writes the run after every epoch: metrics, resumable state, and the network worth keeping.
 

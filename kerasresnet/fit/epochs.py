@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -100,7 +99,7 @@ class _Training:
         if first_epoch >= last:
             return
         steps = steps_per_epoch(images, recipe.batch_size)
-        callbacks = [*self._callbacks(steps, first_epoch, last), *extra]
+        callbacks = [*self._callbacks(steps, last), *extra]
         balanced = recipe.class_weights == "balanced"
         weights = balanced_weights(self.train[1], recipe.spec.classes) if balanced else None
         for span in spans(recipe.sizes, first_epoch, last):
@@ -119,16 +118,12 @@ class _Training:
                 class_weight=weights,
                 shuffle=False,  # the data is shuffled already, by seed and epoch
                 callbacks=callbacks,
-                verbose=self._shown(),
+                verbose=0,
             )
             if model.stop_training:  # some callback has seen enough
                 break
 
-    def _shown(self) -> int:
-        """Keras' number for what is printed: a bar for people, lines for logs, or nothing."""
-        return (1 if sys.stdout.isatty() else 2) if self.verbose else 0
-
-    def _callbacks(self, steps: int, first_epoch: int, last: int) -> list[keras.callbacks.Callback]:
+    def _callbacks(self, steps: int, last: int) -> list[keras.callbacks.Callback]:
         """The guards, the average, the record of the run, the time left; `steps` are an epoch's."""
         from kerasresnet.evaluate.measure import best_guess
         from kerasresnet.fit.callbacks import (
@@ -136,9 +131,9 @@ class _Training:
             RunWriter,
             StillGuessing,
             StopOnNaN,
-            TimeLeft,
             WeightAverage,
         )
+        from kerasresnet.fit.lines import EpochLines
 
         recipe, networks = self.recipe, (self.network, self.kept)
         average = []
@@ -151,7 +146,7 @@ class _Training:
         early = math.ceil(recipe.warmup_epochs) + FIRST_EPOCHS
         # After the last epoch the test tells the same.
         told = [StillGuessing(guess, early)] if early < recipe.epochs else []
-        told.append(TimeLeft(sum(pflop[first_epoch:last]), pflop[first_epoch] / steps))
+        told.append(EpochLines(pflop[:last], steps))
         return [
             ParameterBudget(recipe.max_params),
             StopOnNaN(),

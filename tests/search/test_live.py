@@ -8,10 +8,11 @@ import pytest
 from made_up_search import SECONDS, MadeUpSearch
 from rich.console import Console
 
+from kerasresnet.command import duration
 from tuning.search.oracle.brackets import plan_brackets
 from tuning.search.view import live
 from tuning.search.view.live import draw, watch
-from tuning.search.view.progress import duration, progress_of
+from tuning.search.view.progress import progress_of
 from tuning.search.view.trials import SearchReader, best_trial, read_trials
 
 PLANNED = plan_brackets(9, 3).epochs

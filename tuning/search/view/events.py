@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 from rich.text import Text
 
+from kerasresnet.command import duration
 from tuning.search.oracle.brackets import Bracket
 from tuning.search.view.progress import (
     described,
-    duration,
     epochs,
     is_done,
     of_rung,

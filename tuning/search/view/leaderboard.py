@@ -16,13 +16,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from kerasresnet.command import duration
 from kerasresnet.data import DataRequest
 from kerasresnet.disk import write_json, write_text
 from kerasresnet.errors import UsageError
 from tuning.search.project import Project
 from tuning.search.view.page import search_page
 from tuning.search.view.plots import draw_plots
-from tuning.search.view.progress import duration, epochs, percent, progress_of
+from tuning.search.view.progress import epochs, percent, progress_of
 from tuning.search.view.times import described_times, epoch_seconds, too_slow
 from tuning.search.view.trials import Search, SearchReader, Trial, best_trial, rank_key
 

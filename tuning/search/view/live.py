@@ -15,9 +15,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from kerasresnet.command import duration
 from tuning.search.oracle.brackets import Bracket
 from tuning.search.view.events import print_events
-from tuning.search.view.progress import described, duration, epochs, of_rung, percent, progress_of
+from tuning.search.view.progress import described, epochs, of_rung, percent, progress_of
 from tuning.search.view.times import described_times, epoch_seconds, timed_now
 from tuning.search.view.trials import Search, SearchReader, Trial, best_trial
 

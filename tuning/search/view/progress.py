@@ -77,21 +77,6 @@ def is_done(trials: Sequence[Trial], bracket: Bracket) -> bool:
     )
 
 
-def duration(seconds: float) -> str:
-    """42 s, 1 min 32 s, 25 min, 1 h 05 min, 2 d 03 h: as exact as anybody needs."""
-    if (whole := round(seconds)) < 60:
-        return f"{whole} s"
-    if whole < 600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 24 * 60:
-        return f"{minutes // 60} h {minutes % 60:02} min"
-    hours = round(minutes / 60)
-    return f"{hours // 24} d {hours % 24:02} h"
-
-
 def percent(score: float | None) -> str:
     """An accuracy from 0 to 1 as people read it."""
     return "–" if score is None else f"{100 * score:.2f} %"
