@@ -1,7 +1,7 @@
 """Runs side by side: what differs between them, and what came of it.
 
 python -m kerasresnet.compare runs/20260131-101500-quick runs/20260131-113000-quick
-python -m kerasresnet.compare results/quick/*.json
+python -m kerasresnet.compare results/quick/*.json --html compared.html
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kerasresnet.command import parse
+from kerasresnet.disk import write_text
 from kerasresnet.errors import UsageError, exit_on_error
 from kerasresnet.report.pictures import read_results, results_so_far
 from kerasresnet.run import Run
@@ -30,6 +31,8 @@ class CompareOptions:
 
     runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN RUN …")]
     """Run directories, finished or not, or results.json files."""
+    html: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write curves and table to this file as well: one page, which fetches nothing."""
 
 
 def open_results(path: Path) -> dict[str, Any]:
@@ -123,6 +126,12 @@ def compare(options: CompareOptions) -> None:
     short = [path.stem if path.suffix == ".json" else path.name for path in options.runs]
     names = short if len(set(short)) == len(short) else [str(path) for path in options.runs]
     print_comparison(names, results)
+    if options.html:
+        from kerasresnet.compare.page import compare_page
+
+        page = compare_page(names, results, differences(results), outcomes(results))
+        write_text(options.html, page)
+        print(f"wrote {options.html}")
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from kerasresnet.report import markup
 
-_NUMBER = re.compile(r"(-?[\d,]*\.?\d+(?:e[+-]?\d+)?)( ?[%M])?( ± .*)?")
+_NUMBER = re.compile(r"(-?[\d,]*\.?\d+(?:e[+-]?\d+)?)( ?[%M])?( ± .*| \([+-][\d.]+\))?")
 _EMPTY = ("", "–", "none")
 _HEAD = Markup(
     '<th><label><input type="radio" name="{0}" class="up{1}">{2}</label>'

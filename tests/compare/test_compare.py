@@ -6,12 +6,13 @@ import sys
 import pytest
 
 from kerasresnet.compare.__main__ import differences, main, open_results, outcomes
+from kerasresnet.compare.page import curves_chart
 
 
 def results(**changes):
     recipe = {"name": "a", "spec": "BB1x8", "epochs": 2, "augment": ["crop"]}
     test = {"accuracy": 0.5, "loss": 1.25, "tta": {"flip": {"accuracy": 0.55}}}
-    epochs = [{"epoch": 1, "accuracy": 0.25}]
+    epochs = [{"epoch": 1, "accuracy": 0.25, "loss": 2.0}]
     whole = {"name": "a", "seed": 0, "data": "digits", "recipe": recipe, "epochs": epochs}
     return whole | {"test": test, "parameters": 1234, "train_seconds": 90.0} | changes
 
@@ -53,6 +54,23 @@ def test_files_and_runs_go_side_by_side(monkeypatch, capsys, tmp_path, finished_
     assert "stem8s2-BB1x8-BN1x4" in printed
     assert "test accuracy" in printed
     assert "other" in printed
+
+
+def test_the_page_has_a_curve_and_a_row_for_every_run(monkeypatch, tmp_path, finished_run):
+    import plotly.graph_objects as go
+
+    (tmp_path / "<b>.json").write_text(json.dumps(results()))
+    page = tmp_path / "compared.html"
+    compare(monkeypatch, finished_run.path, tmp_path / "<b>.json", "--html", page)
+    text = page.read_text("utf-8")
+    assert text.count("Plotly.newPlot(") >= 2 and text.count('<table class="sortable"') == 1
+    assert "<td>&lt;b&gt;</td>" in text and "<td>tiny</td>" in text and "<td><b>" not in text
+    chart = curves_chart(["tiny", "<b>"], [finished_run.results, results()], "accuracy")
+    go.Figure(chart)  # raises ValueError for what plotly does not know
+    held_out, without = chart["data"]
+    rows = finished_run.results["epochs"]
+    assert held_out["y"] == [100 * row["val_accuracy"] for row in rows]
+    assert without["y"] == [25] and without["name"] == "&lt;b&gt;, training images"
 
 
 @pytest.mark.parametrize(
