@@ -79,7 +79,7 @@ def formats(model: keras.Model, data: ImageData, home: Path):
     for name in FORMATS:
         try:
             file = export_format(
-                folded, name, home / name, labels=data.labels, calibration=data.x_train
+                folded, name, home / name, class_names=data.class_names, calibration=data.x_train
             )
         except UsageError as error:
             print(f"{name} is left out: {error}")

@@ -178,7 +178,7 @@ def formats(model: keras.Model, home: Path) -> dict[str, Contestant]:
     from kerasresnet.load.runtimes import load_format
 
     folded, images = fold_batch_norm(model), random_images(512)
-    labels = [str(i) for i in range(model.output_shape[-1])]
+    class_names = [str(i) for i in range(model.output_shape[-1])]
     rows = (
         (ONNX, "onnx", "float32"),
         (OPENVINO, "openvino", "float32"),
@@ -191,7 +191,7 @@ def formats(model: keras.Model, home: Path) -> dict[str, Contestant]:
         try:
             if format not in files:
                 files[format] = export_format(
-                    folded, format, home / format, labels=labels, calibration=images
+                    folded, format, home / format, class_names=class_names, calibration=images
                 )
             load_format(files[format], precision=precision)
         except UsageError as error:

@@ -212,7 +212,7 @@ def facts_of(each: Plan, seed: int, data: ImageData) -> dict[str, Any]:
         "device": describe_device(),
         "parameters": count_parameters(each.recipe.spec),
         "macs": count_macs(each.recipe.spec),
-        "labels": list(data.labels),
+        "labels": list(data.class_names),
         "versions": versions(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }

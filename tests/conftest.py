@@ -57,7 +57,12 @@ def make_run(tmp_path, digits):
     from kerasresnet.run import Run
 
     def make(recipe, name="run"):
-        facts = {"name": recipe.name, "data": "digits", "seed": 0, "labels": list(digits.labels)}
+        facts = {
+            "name": recipe.name,
+            "data": "digits",
+            "seed": 0,
+            "labels": list(digits.class_names),
+        }
         return Run.create(tmp_path / name, recipe, facts)
 
     return make
@@ -69,7 +74,7 @@ def finished_run(tmp_path_factory, tiny_recipe, digits):
     from kerasresnet.fit.training import train_run
     from kerasresnet.run import Run
 
-    facts = {"name": "tiny", "data": "digits", "seed": 0, "labels": list(digits.labels)}
+    facts = {"name": "tiny", "data": "digits", "seed": 0, "labels": list(digits.class_names)}
     run = Run.create(tmp_path_factory.mktemp("runs") / "tiny", tiny_recipe, facts)
     train_run(run, tiny_recipe, digits, seed=0)
     return run

@@ -107,6 +107,7 @@ def test_specs_and_recipes_load_no_framework(name):
 # not in it: its `__main__` puts rooms together.
 MAY_USE = {
     "errors": set(),
+    "renamed": set(),
     "disk": set(),
     "schema": set(),
     "machine": set(),
@@ -116,11 +117,11 @@ MAY_USE = {
     "recipe": {"schema", "network", "augment"},
     "run": {"disk", "schema", "recipe"},
     "optim": set(),
-    "data": {"disk", "augment"},
+    "data": {"disk", "augment", "renamed"},
     "load": {"disk", "schema", "run"},
     "evaluate": {"load"},
     "report": {"disk", "network", "recipe", "run", "augment", "data", "load", "evaluate"},
-    "export": {"disk", "network", "recipe", "run", "load", "evaluate", "data"},
+    "export": {"disk", "network", "recipe", "run", "load", "evaluate", "data", "renamed"},
     "predict": {"machine", "run", "load", "data"},
 }
 

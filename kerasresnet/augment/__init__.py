@@ -9,7 +9,7 @@ On batches of uint8 images in a pipeline, stateless, and so the same on any numb
 As layers, in a pipeline or first in a model, where they act in training only:
 
     layer = RandAugment(num_ops=2, magnitude=9)
-    dataset = dataset.batch(512).map(lambda images, labels: (layer(images), labels))
+    dataset = dataset.batch(512).map(lambda images, targets: (layer(images), targets))
     pixels = keras.Input((32, 32, 3), dtype="uint8")
     model = keras.Sequential([pixels, RandomCrop(4), RandomFlip(), RandAugment(2, 9), network])
 

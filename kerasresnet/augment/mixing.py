@@ -1,9 +1,9 @@
-"""Mixup and CutMix: kernels that mix the images of a batch, and their labels with them.
+"""Mixup and CutMix: kernels that mix the images of a batch, and their targets with them.
 
 Why these and not Keras' layers (3.15): `keras.layers.MixUp` mixes rightly, but returns float32,
 takes no seed from a pipeline, and its gamma sampler cannot be compiled by XLA on TensorFlow. All of
 that holds for `keras.layers.CutMix`, which also draws Beta's parameter itself, uniformly from 0 to
-`factor`, where the paper has 1, and labels by the box before it is rounded to pixels: up to 6 % of
+`factor`, where the paper has 1, and targets by the box before it is rounded to pixels: up to 6 % of
 a label off on 32×32 images.
 """
 
@@ -11,10 +11,10 @@ from kerasresnet.augment.arrays import Tensor, gather, ops
 from kerasresnet.augment.seeds import Seed, below, beta, permutation, split, uniform
 
 
-def mixup(images: Tensor, labels: Tensor, alpha: float, seed: Seed) -> tuple[Tensor, Tensor]:
+def mixup(images: Tensor, targets: Tensor, alpha: float, seed: Seed) -> tuple[Tensor, Tensor]:
     """Each image and label blended with another's of the batch (arXiv 1710.09412).
 
-    `images` uint8 [B, H, W, C] become λ·image + (1 − λ)·other, rounded; `labels` float32
+    `images` uint8 [B, H, W, C] become λ·image + (1 − λ)·other, rounded; `targets` float32
     [B, classes] likewise. Every image draws its own λ ~ Beta(alpha, alpha) where the paper draws
     one for the batch.
     """
@@ -23,16 +23,16 @@ def mixup(images: Tensor, labels: Tensor, alpha: float, seed: Seed) -> tuple[Ten
     share = beta((batch,), alpha, share_seed)
     partner = permutation(batch, partner_seed)
     blended = _mix(ops.cast(images, "float32"), partner, share[:, None, None, None])
-    return ops.cast(ops.round(blended), "uint8"), _mix(labels, partner, share[:, None])
+    return ops.cast(ops.round(blended), "uint8"), _mix(targets, partner, share[:, None])
 
 
 def cutmix(
-    images: Tensor, labels: Tensor, alpha: float, seed: Seed, *, p: float = 1.0
+    images: Tensor, targets: Tensor, alpha: float, seed: Seed, *, p: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """Into each image a box of another of the batch, and its share of the label (1905.04899).
 
     The box has the image's aspect and 1 − λ of its area, λ ~ Beta(alpha, alpha); its centre is
-    any pixel, and it is cut at the edges. The labels, float32 [B, classes], are mixed by the
+    any pixel, and it is cut at the edges. The targets, float32 [B, classes], are mixed by the
     pixels that were really replaced. Every image draws its own λ and box, and is mixed at all
     with probability `p`.
     """
@@ -55,7 +55,7 @@ def cutmix(
     replaced = ops.cast((bottom - top) * (right - left), "float32")
     replaced = replaced / ops.cast(height * width, "float32")
     share = 1.0 - ops.reshape(replaced, (-1, 1))
-    return ops.reshape(pixels, (batch, height, width, channels)), _mix(labels, partner, share)
+    return ops.reshape(pixels, (batch, height, width, channels)), _mix(targets, partner, share)
 
 
 def _mix(values: Tensor, partner: Tensor, share: Tensor) -> Tensor:

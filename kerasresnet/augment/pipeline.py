@@ -1,4 +1,4 @@
-"""A whole policy as one stateless function of a batch, its labels and a seed."""
+"""A whole policy as one stateless function of a batch, its targets and a seed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kerasresnet.errors import UsageError
 class Augmentation:
     """The steps of a policy, applied in order to one batch.
 
-    ``augmentation(images, labels, seed)`` maps images uint8 [B, H, W, C] and one-hot labels
+    ``augmentation(images, targets, seed)`` maps images uint8 [B, H, W, C] and targets
     float32 [B, classes] to the same shapes and types; with a `size`, images come out as
     [B, size, size, C], by bilinear interpolation. It keeps no state: the same `seed`, two
     integers or an integer tensor of shape [2], gives the same batch, on any number of threads.
@@ -40,34 +40,34 @@ class Augmentation:
     def __call__(
         self,
         images: Tensor,
-        labels: Tensor,
+        targets: Tensor,
         seed: Seed,
         *,
         indices: Tensor | None = None,
         epoch: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The augmented images and labels.
+        """The augmented images and targets.
 
         `indices` int [B], the images' places in the data set, and the int scalar `epoch` are
         needed if `needs_identity`. Raises `UsageError` for wrong shapes, types or missing values.
         """
-        return without_autograph(self._apply)(images, labels, seed, indices=indices, epoch=epoch)
+        return without_autograph(self._apply)(images, targets, seed, indices=indices, epoch=epoch)
 
-    def _apply(self, images, labels, seed, **identity):
-        self._check(images, labels)
+    def _apply(self, images, targets, seed, **identity):
+        self._check(images, targets)
         for step, own_seed in zip(self.steps, split(seed, len(self.steps)), strict=True):
-            images, labels = apply_to_batch(step, images, labels, own_seed, **identity)
+            images, targets = apply_to_batch(step, images, targets, own_seed, **identity)
         if self.size is not None:
             images = resize(images, self.size)
-        return images, labels
+        return images, targets
 
-    def _check(self, images: Tensor, labels: Tensor) -> None:
+    def _check(self, images: Tensor, targets: Tensor) -> None:
         check_images(images)
-        one_hot = len(labels.shape) == 2 and self.num_classes in (None, labels.shape[1])
+        one_hot = len(targets.shape) == 2 and self.num_classes in (None, targets.shape[1])
         if not one_hot:
             classes = "classes" if self.num_classes is None else self.num_classes
             raise UsageError(
-                f"Labels are one-hot, float32 [B, {classes}]. Received: {list(labels.shape)}."
+                f"Targets are one-hot, float32 [B, {classes}]. Received: {list(targets.shape)}."
             )
 
     def __repr__(self) -> str:

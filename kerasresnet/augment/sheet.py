@@ -88,9 +88,9 @@ def policy_rows(images: np.ndarray, policies: Sequence[Sequence[str]], seed: int
 
 def augmented(images: np.ndarray, policy: Sequence[str], seed: int, epoch: int = 0) -> np.ndarray:
     """What `policy` makes of the images in that epoch, each augmented once."""
-    labels = np.zeros((len(images), 1), "float32")
+    targets = np.zeros((len(images), 1), "float32")
     identity = {"indices": np.arange(len(images)), "epoch": epoch}
-    pictures, _ = build_augmentation(policy)(images, labels, (seed, epoch), **identity)
+    pictures, _ = build_augmentation(policy)(images, targets, (seed, epoch), **identity)
     return keras.ops.convert_to_numpy(pictures)
 
 

@@ -20,7 +20,7 @@ def apply_to_images(
     indices: Tensor | None = None,
     epoch: Tensor | None = None,
 ) -> Tensor:
-    """The images, uint8 [B, H, W, C], after a step that leaves the labels alone.
+    """The images, uint8 [B, H, W, C], after a step that leaves the targets alone.
 
     `indices` int [B] and the int scalar `epoch` are needed by the alternating flip only. Raises
     `UsageError` where they are missing.
@@ -55,16 +55,16 @@ def apply_to_images(
 
 
 def apply_to_batch(
-    step: policy.Step, images: Tensor, labels: Tensor, seed: Seed, **identity: Tensor | None
+    step: policy.Step, images: Tensor, targets: Tensor, seed: Seed, **identity: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Images, uint8 [B, H, W, C], and labels, float32 [B, classes], after any step."""
+    """Images, uint8 [B, H, W, C], and targets, float32 [B, classes], after any step."""
     match step:
         case policy.Mixup(alpha):
-            return mixup(images, labels, alpha, seed)
+            return mixup(images, targets, alpha, seed)
         case policy.CutMix(alpha, p):
-            return cutmix(images, labels, alpha, seed, p=p)
+            return cutmix(images, targets, alpha, seed, p=p)
         case _:
-            return apply_to_images(step, images, seed, **identity), labels
+            return apply_to_images(step, images, seed, **identity), targets
 
 
 def check_images(images: Tensor) -> None:

@@ -55,8 +55,10 @@ def write_pictures(data: ImageData, out: Path, per_class: int | None = None) -> 
     tested = None if per_class is None else max(1, per_class // 5)
     try:
         with staged(out.absolute().parent, ".incomplete-pictures-") as aside:
-            count = _write_part(aside / "train", data.x_train, data.y_train, data.labels, per_class)
-            count += _write_part(aside / "test", data.x_test, data.y_test, data.labels, tested)
+            count = _write_part(
+                aside / "train", data.x_train, data.y_train, data.class_names, per_class
+            )
+            count += _write_part(aside / "test", data.x_test, data.y_test, data.class_names, tested)
             os.rename(aside, out)  # not synced first: it can be made again
     except OSError as error:
         raise cannot_write(out, error) from None

@@ -11,7 +11,7 @@ from kerasresnet.data.stored import Images
 
 
 class ArrayBatches(keras.utils.PyDataset):
-    """Shuffled batches: images uint8 [B, H, W, C], one-hot labels float32 [B, classes].
+    """Shuffled batches: images uint8 [B, H, W, C], one-hot targets float32 [B, classes].
 
     For backends other than TensorFlow whose training step augments by itself. The order of an
     epoch is a function of (seed, epoch), so a run that starts at `first_epoch` sees what an
@@ -57,7 +57,7 @@ class ArrayBatches(keras.utils.PyDataset):
 
 
 class ArrayBatchesInOrder(keras.utils.PyDataset):
-    """Every image once, in order: uint8 [B, H, W, C], one-hot labels float32 [B, classes].
+    """Every image once, in order: uint8 [B, H, W, C], one-hot targets float32 [B, classes].
 
     The last batch may be smaller. Raises `UsageError` as `ArrayBatches` does, but for its size.
     """

@@ -36,7 +36,7 @@ def load_digits(data_dir: str | Path | None = None, *, verbose: bool = False) ->
         y_train=y_train,
         x_test=x_test,
         y_test=y_test,
-        labels=tuple("0123456789"),
+        class_names=tuple("0123456789"),
         source="scikit-learn's handwritten digits, enlarged to 32×32 and coloured",
     )
 

@@ -6,13 +6,14 @@ import numpy as np
 
 from kerasresnet.data.stored import Images
 from kerasresnet.errors import UsageError
+from kerasresnet.renamed import also_as
 
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
     """Images uint8 [N, H, W, C] in 0…255 and labels int32 [N] in 0…classes-1, in two parts.
 
-    `labels` names the classes in order, `source` says in one line where the images came from.
+    `class_names` are in the order of the labels, `source` says in a line where the images are from.
     `x_val` and `y_val` are there where the data set has a part of its own for validation.
     Images are arrays, or `StoredImages` where memory is too small for all of them.
     `own_statistics` says that a network normalises by the training images, and not by CIFAR-10's
@@ -27,7 +28,7 @@ class ImageData:
     y_train: np.ndarray
     x_test: Images
     y_test: np.ndarray
-    labels: tuple[str, ...]
+    class_names: tuple[str, ...]
     source: str
     x_val: Images | None = None
     y_val: np.ndarray | None = None
@@ -50,13 +51,21 @@ class ImageData:
             )
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The class names, as they were called first."""
+        return self.class_names
+
+    @property
     def num_classes(self) -> int:
-        return len(self.labels)
+        return len(self.class_names)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width, channels."""
         return self.x_train.shape[1:]
+
+
+ImageData.__init__ = also_as(labels="class_names")(ImageData.__init__)
 
 
 def check_labelled_images(

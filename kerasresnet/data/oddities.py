@@ -79,6 +79,6 @@ def _rare(data: ImageData) -> list[str]:
     fewest = int(counts.argmin())
     return [
         f"classes with less than {RARE:.0%} of an even share ({even:,.0f}) of the training images: "
-        f"{len(rare):,} of {data.num_classes:,}, the fewest {data.labels[fewest]!r} with "
+        f"{len(rare):,} of {data.num_classes:,}, the fewest {data.class_names[fewest]!r} with "
         f"{counts[fewest]:,}; --class-weights balanced makes up for it"
     ]

@@ -1,6 +1,6 @@
 """From arrays to batches: stratified split, seeded shuffling, augmentation, batching, prefetching.
 
-Batches are pairs (images uint8 [B, H, W, C], one-hot labels float32 [B, classes]).
+Batches are pairs (images uint8 [B, H, W, C], one-hot targets float32 [B, classes]).
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def train_dataset(
     A batch is a function of (seed, epoch, step) alone: a run that resumes at `first_epoch` sees
     what an unbroken run would have seen, on any number of cores.
 
-    `augment(images, labels, seed)` takes and returns a batch as it stands above, with a seed int32
+    `augment(images, targets, seed)` takes and returns a batch as it stands above, with a seed int32
     [2] of its own for each batch. Where it has a true attribute `needs_identity`, it also gets
     `indices` int32 [B], the images' places in `images`, and the int32 scalar `epoch`.
 
@@ -203,7 +203,7 @@ def _check_types(dataset: tf.data.Dataset) -> None:
     received = tuple(spec.dtype.name for spec in dataset.element_spec)
     if received != ("uint8", "float32"):
         raise UsageError(
-            "augment must return uint8 images and float32 labels; "
+            "augment must return uint8 images and float32 targets; "
             f"received {' and '.join(received)}."
         )
 

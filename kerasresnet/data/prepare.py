@@ -128,7 +128,7 @@ def write_tfds(data: ImageData, data_dir: Path, progress: Progress) -> None:
     features = {
         "id": tfds.features.Text(),
         "image": tfds.features.Image(shape=data.image_shape),
-        "label": tfds.features.ClassLabel(names=data.labels),
+        "label": tfds.features.ClassLabel(names=data.class_names),
     }
     builder = tfds.dataset_builders.AdhocBuilder(
         name="cifar10",

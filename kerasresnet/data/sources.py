@@ -106,7 +106,7 @@ def decode_npm(path: Path) -> ImageData:
         y_train=labels("train_lables"),  # spelt so in the package
         x_test=sheet("test_batch"),
         y_test=labels("test_lables"),
-        labels=CIFAR10_CLASSES,
+        class_names=CIFAR10_CLASSES,
         source=path.name,
     )
 

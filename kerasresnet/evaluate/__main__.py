@@ -80,7 +80,7 @@ def evaluate_predictor(
     check_classes(predictor, data, path)
     measured = measure_with_tta if tta else measure
     most = min(500, predictor.most or 500)
-    metrics = measured(predictor, data.x_test, data.y_test, data.labels, batch_size=most)
+    metrics = measured(predictor, data.x_test, data.y_test, data.class_names, batch_size=most)
     return {"path": str(path), "data": data.name, "source": data.source, **metrics}
 
 
@@ -102,13 +102,13 @@ def check_classes(predictor: Predictor, data: ImageData, path: Path) -> None:
             f"{path} takes images of {shape} in {classes} classes, and {data.name} has "
             f"{tuple(data.image_shape)} in {data.num_classes}; choose another --data"
         )
-    names = predictor.class_names or tuple(data.labels)
-    if strange := [name for name in names if name not in data.labels]:
+    names = predictor.class_names or tuple(data.class_names)
+    if strange := [name for name in names if name not in data.class_names]:
         raise UsageError(
             f"{path} tells {', '.join(strange)} apart, which {data.name} does not have; choose "
             "another --data"
         )
-    if names != tuple(data.labels):
+    if names != tuple(data.class_names):
         raise UsageError(
             f"{path} has the classes of {data.name} in another order: {', '.join(names)}; it was "
             "trained on another set"

@@ -15,16 +15,16 @@ def measure(
     logits_of: Logits,
     images: np.ndarray,
     labels: np.ndarray,
-    names: Sequence[str],
+    class_names: Sequence[str],
     *,
     batch_size: int = 500,
 ) -> dict[str, Any]:
     """Accuracy, cross-entropy, per-class accuracy, confusion matrix and top confusions.
 
     `logits_of` maps uint8 images [N, H, W, C] to logits or log-probabilities [N, classes];
-    `labels` are integers [N], `names` those of the classes.
+    `labels` are integers [N], `class_names` those of the classes.
     """
-    return metrics_of(logits_on(logits_of, images, batch_size=batch_size), labels, names)
+    return metrics_of(logits_on(logits_of, images, batch_size=batch_size), labels, class_names)
 
 
 def logits_on(logits_of: Logits, images: np.ndarray, *, batch_size: int = 500) -> np.ndarray:
@@ -33,16 +33,18 @@ def logits_on(logits_of: Logits, images: np.ndarray, *, batch_size: int = 500) -
     return np.concatenate([np.asarray(logits_of(images[i : i + batch_size])) for i in batches])
 
 
-def metrics_of(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+def metrics_of(
+    logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
+) -> dict[str, Any]:
     """What `measure` says, of logits [N, classes] that are there already."""
     from scipy.special import log_softmax
     from sklearn.metrics import confusion_matrix
 
     predicted = logits.argmax(axis=1)
     log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
-    confusion = confusion_matrix(labels, predicted, labels=range(len(names)))
+    confusion = confusion_matrix(labels, predicted, labels=range(len(class_names)))
     wrong = [
-        {"true": names[t], "predicted": names[p], "count": int(confusion[t, p])}
+        {"true": class_names[t], "predicted": class_names[p], "count": int(confusion[t, p])}
         for t, p in zip(*np.nonzero(confusion), strict=True)
         if t != p
     ]
@@ -52,7 +54,7 @@ def metrics_of(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> 
         "loss": float(-log_probabilities[np.arange(len(labels)), labels].mean()),
         "per_class": {
             name: float(confusion[i, i] / max(1, confusion[i].sum()))
-            for i, name in enumerate(names)
+            for i, name in enumerate(class_names)
         },
         "top_confusions": sorted(wrong, key=lambda w: -w["count"])[:5],
         "confusion": confusion.tolist(),
@@ -75,25 +77,25 @@ def measure_with_tta(
     logits_of: Logits,
     images: np.ndarray,
     labels: np.ndarray,
-    names: Sequence[str],
+    class_names: Sequence[str],
     **settings: int,
 ) -> dict[str, Any]:
     """What `measure` says, and under "tta" accuracy and loss of the mean over mirror images."""
-    return measure_keeping_logits(logits_of, images, labels, names, **settings)[0]
+    return measure_keeping_logits(logits_of, images, labels, class_names, **settings)[0]
 
 
 def measure_keeping_logits(
     logits_of: Logits,
     images: np.ndarray,
     labels: np.ndarray,
-    names: Sequence[str],
+    class_names: Sequence[str],
     **settings: int,
 ) -> tuple[dict[str, Any], np.ndarray]:
     """What `measure_with_tta` says, and the logits [N, classes] of the plain network."""
-    flipped = measure(with_tta(logits_of, "flip"), images, labels, names, **settings)
+    flipped = measure(with_tta(logits_of, "flip"), images, labels, class_names, **settings)
     averaged = {name: flipped[name] for name in ("accuracy", "loss")}
     logits = logits_on(logits_of, images, **settings)
-    return {**metrics_of(logits, labels, names), "tta": {"flip": averaged}}, logits
+    return {**metrics_of(logits, labels, class_names), "tta": {"flip": averaged}}, logits
 
 
 def best_guess(chance: float, images: int) -> float:

@@ -118,7 +118,7 @@ def _other_format(run: Run, options: ExportOptions) -> Path:
     from kerasresnet.load.runtimes import require
 
     require(options.format)
-    _, model, name, labels = resolve(run, options.name)
+    _, model, name, class_names = resolve(run, options.name)
     settings: dict[str, Any] = {"format": options.format}
     if options.calibrate and (temperature := set_temperature(run, model)):
         settings["temperature"] = round(temperature, 4)
@@ -128,10 +128,10 @@ def _other_format(run: Run, options: ExportOptions) -> Path:
         options.format,
         # Never under the name itself: a server that watches it would take this for a version.
         options.export_dir / f"{name}-{options.format}",
-        labels=labels,
+        class_names=class_names,
         calibration=data.x_train,
         version=options.version,
-        card=model_card(run, labels, settings),
+        card=model_card(run, class_names, settings),
     )
 
 

@@ -20,7 +20,7 @@ from kerasresnet.run import Run, versions
 
 def model_card(
     run: Run | None,
-    labels: Sequence[str],
+    class_names: Sequence[str],
     settings: dict[str, Any],
     accuracy: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def model_card(
     """
     card: dict[str, Any] = {
         "exported": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "labels": list(labels),
+        "labels": list(class_names),
         "export": settings,
         "versions": versions(),
     }

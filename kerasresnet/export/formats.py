@@ -20,8 +20,8 @@ from kerasresnet.errors import KerasResNetError, UsageError, first_line, unknown
 from kerasresnet.export.card import write_card
 from kerasresnet.export.publish import aside, publish, refuse_taken
 from kerasresnet.load.runtimes import (
+    CLASS_NAMES,
     FORMATS,
-    LABELS,
     Format,
     load_format,
     require,
@@ -44,14 +44,14 @@ def export_format(
     format: str,
     home: Path,
     *,
-    labels: Sequence[str],
+    class_names: Sequence[str],
     calibration: np.ndarray | None = None,
     version: int | None = None,
     card: dict[str, Any] | None = None,
 ) -> Path:
     """Write `model` in one of `FORMATS` to the new directory `home`/`version`; returns its file.
 
-    `model` maps uint8 images to logits; fold its batch norms first. `labels` name its classes.
+    `model` maps uint8 images to logits; fold its batch norms first. `class_names` name its classes.
     `calibration` is uint8 [K, H, W, C], training images. At most 1,024, evenly spaced, are used:
     the written file is compared with `model` on them (without any, on random pixels), and
     "litert-int8" sets its ranges by every other one and is compared on the rest. `version` is by
@@ -60,7 +60,7 @@ def export_format(
     Raises `UsageError` for what cannot be exported so, or where the version exists or a library is
     missing; `KerasResNetError` where writing fails or the file differs from the model.
     """
-    _refuse_mistakes(model, format, labels, calibration)
+    _refuse_mistakes(model, format, class_names, calibration)
     refuse_taken(home, version)
     chosen = FORMATS[format]
     images, ranges = _real_images(model, calibration), None
@@ -74,7 +74,7 @@ def export_format(
             raise
         except Exception as error:  # whatever a converter of somebody else's raises
             raise KerasResNetError(f"cannot convert to {format}: {first_line(error)}") from error
-        (folder / LABELS).write_text("".join(f"{label}\n" for label in labels), "utf-8")
+        (folder / CLASS_NAMES).write_text("".join(f"{name}\n" for name in class_names), "utf-8")
         _check(model, format, folder / chosen.file, images)
         if card:
             write_card(card, folder)
@@ -84,7 +84,7 @@ def export_format(
 def _refuse_mistakes(
     model: keras.Model,
     format: str,
-    labels: Sequence[str],
+    class_names: Sequence[str],
     calibration: np.ndarray | None,
 ) -> None:
     import keras
@@ -96,9 +96,10 @@ def _refuse_mistakes(
             f"{format} is written by the tensorflow backend, and this is "
             f"{keras.backend.backend()}; set KERAS_BACKEND=tensorflow"
         )
-    if len(labels) != model.output_shape[-1]:
+    if len(class_names) != model.output_shape[-1]:
         raise UsageError(
-            f"the model has {model.output_shape[-1]} classes, and {len(labels)} labels were given"
+            f"the model has {model.output_shape[-1]} classes, and "
+            f"{len(class_names)} names were given"
         )
     shape = tuple(model.input_shape[1:])
     if calibration is None and format == "litert-int8":

@@ -16,6 +16,7 @@ import numpy as np
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.load.predictor import load_keras
 from kerasresnet.recipe import check_name
+from kerasresnet.renamed import also_as
 from kerasresnet.run import Run
 
 if TYPE_CHECKING:
@@ -28,13 +29,14 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
 MAX_BATCH = 1_024  # images of a request
 
 
+@also_as(labels="class_names")
 def export_saved_model(
     run_or_model: Run | str | Path | keras.Model,
     export_dir: str | Path = "saved_models",
     *,
     name: str | None = None,
     version: int | None = None,
-    labels: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
     freeze: bool = False,
     precision: Literal["float32", "bfloat16"] = "float32",
     tta: Literal["flip"] | None = None,
@@ -44,7 +46,7 @@ def export_saved_model(
 ) -> Path:
     """Export a run (or a model of ours) and return the directory of the new version.
 
-    `name` is the run's own by default, `version` one more than the highest there. `labels` are
+    `name` is the run's own by default, `version` one more than the highest there. `class_names` are
     the names of the classes, the run's own by default, else "0", "1", …. Batch norms are folded
     into convolutions; `freeze` writes variables as constants, which a server runs faster, and
     bfloat16 computes in it. `tta` "flip" answers with the mean over the image and its mirror image,
@@ -64,7 +66,7 @@ def export_saved_model(
     require_tensorflow()
     if max_batch < 1:
         raise UsageError(f"max_batch is 1 image or more, received {max_batch}")
-    run, model, name, labels = resolve(run_or_model, name, labels)
+    run, model, name, class_names = resolve(run_or_model, name, class_names)
     temperature = set_temperature(run, model) if calibrated else None
     home = Path(export_dir) / name
     refuse_taken(home, version)
@@ -72,7 +74,7 @@ def export_saved_model(
         write_signatures(
             model,
             folder,
-            labels,
+            class_names,
             freeze=freeze,
             precision=precision,
             tta=tta,
@@ -84,7 +86,7 @@ def export_saved_model(
         if measure_on:
             accuracy = measure_export(model, folder, measure_on, tta, min(500, max_batch))
         settings = _settings(temperature, freeze, precision, tta, max_batch)
-        write_card(model_card(run, labels, settings, accuracy), folder / "assets.extra")
+        write_card(model_card(run, class_names, settings, accuracy), folder / "assets.extra")
         return publish(folder, home, version)
 
 
@@ -128,9 +130,9 @@ def require_tensorflow() -> None:
 
 
 def resolve(
-    run_or_model: Any, name: str | None = None, labels: Sequence[str] | None = None
+    run_or_model: Any, name: str | None = None, class_names: Sequence[str] | None = None
 ) -> tuple[Run | None, keras.Model, str, list[str]]:
-    """(run, model, name, labels) of what is to be exported; no run for a bare model."""
+    """(run, model, name, class_names) of what is to be exported; no run for a bare model."""
     import keras
 
     run = None
@@ -141,13 +143,15 @@ def resolve(
         if not run.model_path.is_file():
             raise UsageError(f"{run.path} holds no model yet: its first epoch is not finished")
         model = load_keras(run.model_path)
-        name, labels = name or run.fact("name"), labels or run.fact("labels")
+        name, class_names = name or run.fact("name"), class_names or run.fact("labels")
     classes = model.output_shape[-1]
-    labels = [str(i) for i in range(classes)] if labels is None else list(labels)
-    if len(labels) != classes:
-        raise UsageError(f"the model has {classes} classes, and {len(labels)} labels were given")
+    class_names = [str(i) for i in range(classes)] if class_names is None else list(class_names)
+    if len(class_names) != classes:
+        raise UsageError(
+            f"the model has {classes} classes, and {len(class_names)} names were given"
+        )
     try:
-        return run, model, check_name(name or model.name), labels
+        return run, model, check_name(name or model.name), class_names
     except ValueError as error:
         raise UsageError(
             f"the model cannot be called {name!r}: {error}; give another --name"
@@ -207,6 +211,8 @@ def measure_export(
     served = load_predictor(folder)
     found = {"data": data.name, "images": len(data.x_test)}
     for key, predictor in (("export", served), ("keras", with_tta(model.predict_on_batch, tta))):
-        metrics = measure(predictor, data.x_test, data.y_test, data.labels, batch_size=batch_size)
+        metrics = measure(
+            predictor, data.x_test, data.y_test, data.class_names, batch_size=batch_size
+        )
         found[key] = metrics["accuracy"]
     return found

@@ -12,13 +12,13 @@ import tensorflow as tf
 
 from kerasresnet.export.fold import fold_batch_norm
 from kerasresnet.export.guards import MOST_IMAGES, checked_integers, checked_pixels, decoded
-from kerasresnet.load.runtimes import LABELS
+from kerasresnet.load.runtimes import CLASS_NAMES
 
 
 def write_signatures(
     model: keras.Model,
     folder: Path,
-    labels: Sequence[str],
+    class_names: Sequence[str],
     *,
     freeze: bool = False,
     precision: Literal["float32", "bfloat16"] = "float32",
@@ -47,10 +47,10 @@ def write_signatures(
     call = _frozen(both, shape, module) if freeze else _called(both, module)
     call = _flip_averaged(call) if tta == "flip" else call
     with tempfile.TemporaryDirectory() as aside:
-        path = Path(aside, LABELS)
-        path.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+        path = Path(aside, CLASS_NAMES)
+        path.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
         module.labels = tf.saved_model.Asset(str(path))
-        tf.saved_model.save(module, str(folder), _signatures(call, shape, labels, max_batch))
+        tf.saved_model.save(module, str(folder), _signatures(call, shape, class_names, max_batch))
 
 
 def _called(network: keras.Model, module: tf.Module) -> Callable:
@@ -83,8 +83,10 @@ def _flip_averaged(call: Callable) -> Callable:
     return averaged
 
 
-def _signatures(call: Callable, shape: tuple[int, ...], labels: Sequence[str], most: int) -> dict:
-    names = tf.constant(list(labels))
+def _signatures(
+    call: Callable, shape: tuple[int, ...], class_names: Sequence[str], most: int
+) -> dict:
+    names = tf.constant(list(class_names))
 
     def answer(images: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = tf.nn.softmax(call(images)[0])

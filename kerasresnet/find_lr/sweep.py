@@ -97,9 +97,9 @@ def sweep(
             seed=seed,
             augment=build_augmentation(plain.augment, num_classes=classes),
         )
-        for images, labels in batches.take(steps).as_numpy_iterator():
+        for images, targets in batches.take(steps).as_numpy_iterator():
             model.reset_metrics()  # else the loss is the mean of all batches so far
-            losses.append(float(model.train_on_batch(images, labels, return_dict=True)["loss"]))
+            losses.append(float(model.train_on_batch(images, targets, return_dict=True)["loss"]))
             if not math.isfinite(losses[-1]):
                 losses.pop()
                 break

@@ -12,7 +12,7 @@ from keras import ops
 class AugmentedModel(keras.Model):
     """`network`, trained on what `augmentation` makes of every batch; the same in all else.
 
-    `augmentation(images, labels, seed)` is stateless; its seed comes from `seed` and the
+    `augmentation(images, targets, seed)` is stateless; its seed comes from `seed` and the
     optimizer's step, so a restored optimizer goes on with the batches that an unbroken run would
     have seen. What is saved, evaluated and exported is `network`, which knows nothing of this.
     """
@@ -29,8 +29,8 @@ class AugmentedModel(keras.Model):
 
     def train_step(self, *arguments: Any) -> Any:
         """Keras' own step on an augmented batch: (data) on TensorFlow, (state, data) on JAX."""
-        *state, (images, labels) = arguments
+        *state, (images, targets) = arguments
         # JAX passes every variable as an argument; the first of the optimizer's is its step.
         step = state[0][2][0] if state else self.optimizer.iterations
         seed = ops.stack([ops.cast(self._seed, "int32"), ops.cast(step, "int32")])
-        return super().train_step(*state, self.augmentation(images, labels, seed))
+        return super().train_step(*state, self.augmentation(images, targets, seed))

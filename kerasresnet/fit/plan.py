@@ -60,7 +60,7 @@ def prepare(
         "device": describe_device(),
         "parameters": count_parameters(recipe.spec),
         "macs": count_macs(recipe.spec),
-        "labels": list(data.labels),
+        "labels": list(data.class_names),
         "versions": versions(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
@@ -103,7 +103,9 @@ def check_fits(recipe: Recipe, data: ImageData) -> int:
         )
     smallest = min(np.bincount(data.y_train, minlength=data.num_classes))
     if held_out and smallest < 2:
-        name = data.labels[int(np.argmin(np.bincount(data.y_train, minlength=data.num_classes)))]
+        name = data.class_names[
+            int(np.argmin(np.bincount(data.y_train, minlength=data.num_classes)))
+        ]
         raise UsageError(
             f"{data.name} leaves {smallest} training images of {name!r}, and validation needs one "
             "beside; add some, or train on all images with --val-fraction 0 --keep last"
@@ -190,6 +192,6 @@ def tell_oddities(recipe: Recipe, data: ImageData) -> None:
 def _classes(data: ImageData) -> str:
     """How many, their names as far as a line holds them, and how many images the rarest has."""
     counts = np.bincount(data.y_train, minlength=data.num_classes)
-    names = ", ".join(data.labels)
+    names = ", ".join(data.class_names)
     names = names if len(names) <= 100 else f"{names[:99]}…"
     return f"{data.num_classes}, {counts.min():,} to {counts.max():,} images each: {names}"

@@ -120,7 +120,7 @@ def measure_kept_model(run: Run, data: ImageData, val: Part) -> dict[str, Any]:
 
         model = in_halves(model)
     metrics, logits = measure_keeping_logits(
-        model.predict_on_batch, data.x_test, data.y_test, data.labels
+        model.predict_on_batch, data.x_test, data.y_test, data.class_names
     )
     predictions_of(logits, data, run.recipe.augment).write(run)
     if len(val[0]) < FEWEST:

@@ -11,7 +11,13 @@ import numpy as np
 
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.load.limits import check_keras_file
-from kerasresnet.load.runtimes import LABELS, SAVED_MODEL, load_format, newest_version, read_card
+from kerasresnet.load.runtimes import (
+    CLASS_NAMES,
+    SAVED_MODEL,
+    load_format,
+    newest_version,
+    read_card,
+)
 from kerasresnet.load.trust import refuse_file_operations
 from kerasresnet.run import Run
 
@@ -111,12 +117,12 @@ def _saved_model_predictor(path: Path, trust: bool) -> Predictor:
 
     # The function must hold what was loaded, or its variables are gone.
     log_probabilities.loaded = loaded
-    labels = path / "assets" / LABELS
+    names = path / "assets" / CLASS_NAMES
     return Predictor(
         log_probabilities,
         tuple(shape[1:]),
         serve.structured_outputs["probabilities"].shape[-1],
-        tuple(labels.read_text("utf-8").splitlines()) if labels.is_file() else None,
+        tuple(names.read_text("utf-8").splitlines()) if names.is_file() else None,
         **_said(path),
     )
 
@@ -126,8 +132,8 @@ def _format_predictor(path: Path) -> Predictor:
     return Predictor(
         lambda images: _logarithm(found(images)),
         found.input_shape,
-        len(found.labels),
-        found.labels,
+        len(found.class_names),
+        found.class_names,
         **_said(path),
     )
 

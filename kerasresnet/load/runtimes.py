@@ -41,7 +41,7 @@ FORMATS = {
 
 
 SAVED_MODEL = "saved_model.pb"
-LABELS = "labels.txt"  # in a SavedModel's assets/, beside another model; a class a line
+CLASS_NAMES = "labels.txt"  # in a SavedModel's assets/, beside another model; a class a line
 CARD = "model_card.json"  # in a SavedModel's assets.extra/, beside another model
 MODEL_FILES = (SAVED_MODEL, *sorted({row.file for row in FORMATS.values()}))
 
@@ -119,13 +119,13 @@ class FormatPredictor:
 
     run: Callable[[np.ndarray], np.ndarray]
     input_shape: tuple[int, ...]  # H, W, C
-    labels: tuple[str, ...]
+    class_names: tuple[str, ...]
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         # LiteRT takes any shape and answers nonsense.
         require_images(images, self.input_shape, "images")
         if not len(images):
-            return np.zeros((0, len(self.labels)), np.float32)
+            return np.zeros((0, len(self.class_names)), np.float32)
         return self.run(images)
 
 
@@ -149,12 +149,12 @@ def load_format(
     if precision != "float32" and file.name != "model.xml":
         raise UsageError(f"{precision} is for OpenVINO alone; {file} computes as it was written")
     try:
-        labels = tuple((file.parent / LABELS).read_text("utf-8").splitlines())
+        class_names = tuple((file.parent / CLASS_NAMES).read_text("utf-8").splitlines())
         with silence():
             run, shape = load[file.name](file, precision, threads or cpu_count())
     except Exception as error:  # whatever a damaged file makes a runtime raise
         raise KerasResNetError(f"cannot load {file}: {first_line(error)}") from None
-    return FormatPredictor(run, shape, labels)
+    return FormatPredictor(run, shape, class_names)
 
 
 def _model_file(path: Path) -> Path:

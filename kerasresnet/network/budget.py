@@ -50,7 +50,7 @@ def convolutions(block: Block) -> list[Convolution]:
     """Every convolution of a block in order; where it projects, the shortcut's comes last."""
     cin, mid, out = block.in_channels, block.channels, block.out_channels
     k, before, after = block.conv_kernel, block.in_size, block.out_size
-    if block.block == "BB":
+    if block.kind == "BB":
         found = [(k, cin, mid, before if block.pools else after), (k, mid, out, after)]
     else:
         found = [(1, cin, mid, before), (k, mid, mid, after), (1, mid, out, after)]

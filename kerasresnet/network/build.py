@@ -44,7 +44,7 @@ def build_model(
     for i, stage in enumerate(spec.stages):
         for j in range(stage.blocks):
             block = stage.rest if j else stage.first
-            x = BLOCKS[block.block](x, block, f"stack{i}_block{j}", norm_momentum)
+            x = BLOCKS[block.kind](x, block, f"stack{i}_block{j}", norm_momentum)
     if spec.pool == "global":
         x = layers.GlobalAveragePooling2D(name="pool")(x)
     else:

@@ -87,7 +87,7 @@ class StackSpec(Schema):
 class Block(NamedTuple):
     """One residual block with everything resolved: all that a builder or a counter needs."""
 
-    block: str
+    kind: Literal["BB", "BN"]
     in_channels: int
     channels: int
     out_channels: int

@@ -71,10 +71,10 @@ def classify_with_progress(
     from rich.console import Console
     from rich.progress import Progress
 
-    labels = None
+    class_names = None
     if options.labels:
         try:
-            labels = options.labels.read_text("utf-8").splitlines()
+            class_names = options.labels.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read the labels in {options.labels}: {error}") from None
     hidden = len(sources) <= options.batch_size or not sys.stderr.isatty()
@@ -85,7 +85,7 @@ def classify_with_progress(
             sources,
             batch_size=options.batch_size,
             top=options.top,
-            labels=labels,
+            class_names=class_names,
             advance=lambda images: progress.advance(task, images),
         )
 

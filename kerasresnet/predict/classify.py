@@ -12,7 +12,7 @@ from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.predict.images import Source
 from kerasresnet.predict.target import Refused, Target
 
-Row = tuple[np.ndarray, str | None]  # probabilities [classes], label of the most probable
+Row = tuple[np.ndarray, str | None]  # probabilities [classes], name of the most probable
 _BATCH_BYTES = 32 << 20  # of the files of one batch
 
 
@@ -22,21 +22,21 @@ def classify(
     *,
     batch_size: int = 32,
     top: int = 3,
-    labels: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
     advance: Callable[[int], None] = lambda images: None,
 ) -> list[dict[str, Any]]:
     """One entry for each source, in order: `file` and either `error` or what it shows.
 
     That is `class_id`, `label`, `probability`, and `top`, the `top` most probable classes with
-    the same three each. `labels` names the classes where the target does not; a name that nobody
+    the same three each. `class_names` are for a target that has none; a name that nobody
     knows is None. `advance` is told how many images are done after each batch.
 
-    Raises `UsageError` where the labels are not as many as the classes, `KerasResNetError` where
+    Raises `UsageError` where the names are not as many as the classes, `KerasResNetError` where
     the target fails on the first batch; later the entries that are left have its sentence as
     their `error`.
     """
     rows: list[Row | Exception] = []
-    labels = labels or target.labels
+    class_names = class_names or target.class_names
     for batch in _batches(sources, batch_size):
         try:
             rows += _classify_batch(target, batch)
@@ -46,9 +46,9 @@ def classify(
             rows += [error] * (len(sources) - len(rows))
             break
         if len(rows) == len(batch):
-            _check_labels(labels, rows)
+            _check_class_names(class_names, rows)
         advance(len(batch))
-    names = _names(rows) if labels is None else dict(enumerate(labels))
+    names = _names(rows) if class_names is None else dict(enumerate(class_names))
     return [
         {"file": source.name, **_described(row, names, top)}
         for source, row in zip(sources, rows, strict=True)
@@ -117,24 +117,24 @@ def _predict(target: Target, images: np.ndarray | list[bytes]) -> list[Row | Ref
             f"{target.name} is no classifier: it answers {len(images)} images with an array of "
             f"shape {answer.probabilities.shape}"
         )
-    given = answer.labels or [None] * len(images)
+    given = answer.names or [None] * len(images)
     return [
-        (row, label) if np.isfinite(row).all() else Refused("its probabilities are not numbers")
-        for row, label in zip(answer.probabilities, given, strict=True)
+        (row, name) if np.isfinite(row).all() else Refused("its probabilities are not numbers")
+        for row, name in zip(answer.probabilities, given, strict=True)
     ]
 
 
-def _check_labels(labels: Sequence[str] | None, rows: Sequence[Row | Exception]) -> None:
+def _check_class_names(class_names: Sequence[str] | None, rows: Sequence[Row | Exception]) -> None:
     """Raises `UsageError` where the first classified image has another number of classes."""
     classes = next((len(row[0]) for row in rows if not isinstance(row, Exception)), None)
-    if labels is not None and classes not in (None, len(labels)):
-        raise UsageError(f"the model has {classes} classes, and {len(labels)} labels are given")
+    if class_names is not None and classes not in (None, len(class_names)):
+        raise UsageError(f"the model has {classes} classes, and {len(class_names)} names are given")
 
 
 def _names(rows: Sequence[Row | Exception]) -> dict[int, str]:
     """What the answers themselves say of the classes' names."""
     answered = (row for row in rows if not isinstance(row, Exception))
-    return {int(row.argmax()): label for row, label in answered if label is not None}
+    return {int(row.argmax()): name for row, name in answered if name is not None}
 
 
 def _described(row: Row | Exception, names: dict[int, str], top: int) -> dict[str, Any]:

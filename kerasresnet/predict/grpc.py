@@ -30,7 +30,7 @@ _ADDRESS = re.compile(r"grpc://([^/]+:\d+)/([^/]+)(?:/versions/(\d+)|/labels/([^
 class GrpcServer:
     """A model of a server, grpc://host:8500/NAME, with /versions/N or /labels/LABEL behind it."""
 
-    labels = None
+    class_names = None
 
     def __init__(self, url: str, timeout: float = 30.0, verbose: bool = False) -> None:
         """Ask for the model's signatures. Raises `UsageError` for an address that names no model
@@ -93,10 +93,10 @@ class GrpcServer:
         outputs = self._ask(self._stub.Predict, request, refusable=True).outputs
         if "probabilities" not in outputs:
             raise KerasResNetError(f"{self.name} answers, but without probabilities")
-        labels = None
+        names = None
         if "label" in outputs:
-            labels = [label.decode() for label in tf.make_ndarray(outputs["label"])]
-        return Answer(tf.make_ndarray(outputs["probabilities"]), labels)
+            names = [name.decode() for name in tf.make_ndarray(outputs["label"])]
+        return Answer(tf.make_ndarray(outputs["probabilities"]), names)
 
     def _ask(self, method: Any, request: Any, *, refusable: bool = False) -> Any:
         import grpc

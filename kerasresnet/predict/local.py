@@ -10,7 +10,7 @@ import numpy as np
 
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.load.predictor import load_predictor
-from kerasresnet.load.runtimes import LABELS, SAVED_MODEL, newest_version
+from kerasresnet.load.runtimes import CLASS_NAMES, SAVED_MODEL, newest_version
 from kerasresnet.load.trust import refuse_file_operations
 from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.predict.target import (
@@ -70,7 +70,7 @@ class SavedModel:
         except Exception as error:  # whatever a damaged file makes TensorFlow raise
             raise KerasResNetError(f"cannot load {path}: {reason_in(str(error))}") from None
         self.image_shape, self.takes_bytes = read_signatures(self.name, inputs)
-        self.labels = _asset_labels(path)
+        self.class_names = _asset_class_names(path)
 
     def predict(self, images: np.ndarray | list[bytes]) -> Answer:
         import tensorflow as tf
@@ -83,14 +83,14 @@ class SavedModel:
             raise Refused(reason_in(error.message)) from None
         if "probabilities" not in answer:
             raise KerasResNetError(f"{self.name} answers, but without probabilities")
-        labels = answer.get("label")
-        if labels is not None:
-            labels = [label.decode() for label in labels.numpy()]
-        return Answer(answer["probabilities"].numpy(), labels)
+        names = answer.get("label")
+        if names is not None:
+            names = [name.decode() for name in names.numpy()]
+        return Answer(answer["probabilities"].numpy(), names)
 
 
-def _asset_labels(path: Path) -> Sequence[str] | None:
-    file = path / "assets" / LABELS
+def _asset_class_names(path: Path) -> Sequence[str] | None:
+    file = path / "assets" / CLASS_NAMES
     return file.read_text("utf-8").splitlines() if file.is_file() else None
 
 
@@ -109,7 +109,7 @@ class LoadedModel:
                 f"{path} takes arrays of shape {shape}, and not images [H, W, C]"
             )
         self.image_shape = shape
-        self.labels = self._logits_of.class_names or [
+        self.class_names = self._logits_of.class_names or [
             str(i) for i in range(self._logits_of.classes)
         ]
 

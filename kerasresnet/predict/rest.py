@@ -37,7 +37,7 @@ class RestServer:
     Sends columns (`inputs`), which are shorter than rows; bytes as base64.
     """
 
-    labels = None
+    class_names = None
 
     def __init__(self, url: str, timeout: float = 30.0) -> None:
         """Ask for the model's signatures. Raises `UsageError` for a URL that names no model,

@@ -27,19 +27,19 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """Probabilities [N, classes], and the label of each image's class where the model gives it."""
+    """Probabilities [N, classes], and the name of each image's class where the model gives it."""
 
     probabilities: np.ndarray
-    labels: Sequence[str] | None = None
+    names: Sequence[str] | None = None
 
 
 class Target(Protocol):
-    """Something that classifies images; `labels` names its classes where they are known."""
+    """Something that classifies images; `class_names` are there where they are known."""
 
     name: str
     image_shape: tuple[int, int, int]  # height, width, channels
     takes_bytes: bool
-    labels: Sequence[str] | None
+    class_names: Sequence[str] | None
 
     def predict(self, images: np.ndarray | list[bytes]) -> Answer:
         """Classify uint8 images [N, H, W, C], or the bytes of N files where `takes_bytes`.

@@ -14,10 +14,10 @@ SIDE = 2_048  # of the matrices: what they multiply stays far above what they mo
 WARM = 3  # steps, in which graphs are made
 
 
-def training_step(recipe: Recipe, images: np.ndarray, labels: np.ndarray) -> Callable[[], float]:
+def training_step(recipe: Recipe, images: np.ndarray, targets: np.ndarray) -> Callable[[], float]:
     """A training step on the next batch, as `fit` makes them; it gives back the loss.
 
-    `images` are uint8 [N, H, W, C], `labels` one-hot [N, K], both in memory: no augmentation, no
+    `images` are uint8 [N, H, W, C], `targets` one-hot [N, K], both in memory: no augmentation, no
     waiting for data. Call this, and the step, inside `machine.training_precision`.
     """
     import tensorflow as tf
@@ -26,7 +26,7 @@ def training_step(recipe: Recipe, images: np.ndarray, labels: np.ndarray) -> Cal
 
     network = network_for(recipe, images)
     compile_model(network, recipe, len(images))
-    data = tf.data.Dataset.from_tensor_slices((images, labels))
+    data = tf.data.Dataset.from_tensor_slices((images, targets))
     batches = iter(data.batch(recipe.batch_size, drop_remainder=True).repeat().prefetch(2))
     network.make_train_function()
     step = network.train_function

@@ -171,7 +171,7 @@ def _draw_blocks(axis: Axes, stage: Stage, right: float, middle: float) -> None:
         shown = shown[: BLOCKS_SHOWN - 1]
     left = right - BLOCK * (len(shown) + skipped)
     for number, block in enumerate(shown):
-        _draw_glyph(axis, left + number * BLOCK, middle - 0.13, block.block, block.projects)
+        _draw_glyph(axis, left + number * BLOCK, middle - 0.13, block.kind, block.projects)
     if skipped:
         words = f"… {stage.blocks}"
         axis.text(right - BLOCK + 0.06, middle - 0.13, words, fontsize=9, color=INK, va="center")

@@ -55,7 +55,7 @@ def blocks_of(spec: ResNetSpec) -> list[Sight]:
     found: dict[tuple, Sight] = {}
     for i, stage in enumerate(spec.stages):
         for block in (stage.first, stage.rest)[: stage.blocks]:
-            kind = (block.block, block.projects, block.pools)
+            kind = (block.kind, block.projects, block.pools)
             first, stacks = found.get(kind, Sight(block, ()))
             found[kind] = Sight(first, tuple(dict.fromkeys((*stacks, i))))
     types = list(dict.fromkeys(kind[0] for kind in found))  # as they come, identity last
@@ -65,8 +65,8 @@ def blocks_of(spec: ResNetSpec) -> list[Sight]:
 
 def main_path(block: Block) -> list[Box]:
     """The boxes beside the shortcut, from top to bottom."""
-    own = convolutions(block)[: 2 if block.block == "BB" else 3]
-    strided = None if block.pools else {"BB": 0, "BN": 1}[block.block]
+    own = convolutions(block)[: 2 if block.kind == "BB" else 3]
+    strided = None if block.pools else {"BB": 0, "BN": 1}[block.kind]
     boxes = []
     for number, conv in enumerate(own):
         lines = _says(conv, block.stride if number == strided else 1)
@@ -100,7 +100,7 @@ def _pool(block: Block) -> str:
 
 def _draw_block(axis: Axes, sight: Sight, left: float, top: float) -> None:
     """One block; the left and upper edge of its panel are `left` and `top`."""
-    block, colour, main = sight.block, COLOURS[sight.block.block], left + MAIN
+    block, colour, main = sight.block, COLOURS[sight.block.kind], left + MAIN
     _draw_titles(axis, sight, left, top)
     boxes, start = main_path(block), top - TOP
     join = start - STEP * len(boxes) - 0.3
@@ -126,7 +126,7 @@ def _draw_titles(axis: Axes, sight: Sight, left: float, top: float) -> None:
     where = f"as in stack {first}"
     if others:
         where += ", likewise in " + ", ".join(map(str, others[:6])) + "…" * (len(others) > 6)
-    name = f"{NAMES[sight.block.block]}, {shortcut} shortcut"
+    name = f"{NAMES[sight.block.kind]}, {shortcut} shortcut"
     costs = f"{cost.parameters:,} parameters, {cost.macs / 1e6:,.1f} M MACs"
     axis.text(left, top - 0.2, name, fontsize=12, weight="bold", color=INK, va="center")
     for down, text in ((0.45, where), (0.67, costs)):

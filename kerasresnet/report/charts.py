@@ -138,12 +138,12 @@ def rates_chart(rows: Rows) -> Figure:
     return figure(lines, height=220, showlegend=len(lines) > 1, **layout)
 
 
-def confusion_chart(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> Figure:
+def confusion_chart(matrix: Sequence[Sequence[int]], class_names: Sequence[str]) -> Figure:
     """Counts of predicted (columns) for true classes (rows); colours are those of the mistakes."""
     counts = np.asarray(matrix)
     share = 100 * counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     right = np.eye(len(counts), dtype=bool)
-    names = [plain(label) for label in labels]
+    names = [plain(name) for name in class_names]
     words = [[f"{n:,}" if n else "" for n in row] for row in counts.tolist()]
     shared = {
         "type": "heatmap",

@@ -65,9 +65,9 @@ def page_of(results: Results, predictions: Predictions | None = None, *, missing
     if test:
         body += [_confusion(results), _classes(results)]
     if test and predictions:
-        labels = results["labels"]
+        class_names = results["labels"]
         body += [
-            _pictures(predictions, labels),
+            _pictures(predictions, class_names),
             _calibration(predictions, results),
         ]
     elif test:
@@ -145,23 +145,28 @@ def _confusion(results: Results) -> Markup:
 
 
 def _classes(results: Results) -> Markup:
-    counts, labels = np.asarray(results["test"]["confusion"]), results["labels"]
+    counts, class_names = np.asarray(results["test"]["confusion"]), results["labels"]
     right, predicted, of_class = np.diag(counts), counts.sum(axis=0), counts.sum(axis=1)
 
     def share(part: int, whole: int) -> str:
         return percent(part / whole) if whole else "–"
 
     rows = [
-        (labels[i], share(right[i], predicted[i]), share(right[i], of_class[i]), f"{of_class[i]:,}")
-        for i in range(len(labels))
+        (
+            class_names[i],
+            share(right[i], predicted[i]),
+            share(right[i], of_class[i]),
+            f"{of_class[i]:,}",
+        )
+        for i in range(len(class_names))
     ]
     table = markup.table(("class", "precision", "recall", "images"), rows, numbers=3)
-    if len(labels) > FEW_CLASSES:
-        table = markup.details(f"{len(labels):,} classes", table)
+    if len(class_names) > FEW_CLASSES:
+        table = markup.details(f"{len(class_names):,} classes", table)
     return markup.section("Class by class", table)
 
 
-def _pictures(predictions: Predictions, labels: list[str]) -> Markup:
+def _pictures(predictions: Predictions, class_names: list[str]) -> Markup:
     probabilities, place = (
         predictions.probabilities,
         dict(zip(predictions.shown.tolist(), predictions.pictures, strict=True)),
@@ -170,7 +175,7 @@ def _pictures(predictions: Predictions, labels: list[str]) -> Markup:
 
     def shown(chosen: np.ndarray, most: int) -> Markup:
         chosen = [i for i in chosen[:most].tolist() if i in place]
-        captions = [_caption(labels, said[i], predictions.labels[i], probabilities[i])
+        captions = [_caption(class_names, said[i], predictions.labels[i], probabilities[i])
                     for i in chosen]  # fmt: skip
         return markup.pictures([place[i] for i in chosen], captions)
 
@@ -185,13 +190,15 @@ def _pictures(predictions: Predictions, labels: list[str]) -> Markup:
     )
 
 
-def _caption(labels: list[str], said: int, true: int, probabilities: np.ndarray) -> tuple[str, str]:
+def _caption(
+    class_names: list[str], said: int, true: int, probabilities: np.ndarray
+) -> tuple[str, str]:
     """What it says of an image; then what that is, or what comes second where it is right."""
-    first = f"{labels[said]} {percent(probabilities[said], 0)}"
+    first = f"{class_names[said]} {percent(probabilities[said], 0)}"
     if said != true:
-        return first, f"is {labels[true]}"
+        return first, f"is {class_names[true]}"
     second = int(np.argsort(probabilities)[-2])
-    return first, f"or {labels[second]} {percent(probabilities[second], 0)}"
+    return first, f"or {class_names[second]} {percent(probabilities[second], 0)}"
 
 
 def _calibration(predictions: Predictions, results: Results) -> Markup:

@@ -15,7 +15,7 @@ from kerasresnet.schema import Schema
 
 Count = Annotated[int, Field(ge=0)]
 Row = dict[str, int | float]  # what was measured after one epoch
-Label = Annotated[str, Field(min_length=1)]
+ClassName = Annotated[str, Field(min_length=1)]
 Written = TypeVar("Written", bound=Schema)
 
 
@@ -56,7 +56,8 @@ class RunFacts(_Record):
     device: str | None = None
     parameters: Count | None = None
     macs: Count | None = None
-    labels: tuple[Label, ...] | None = None
+    labels: tuple[ClassName, ...] | None = None
+    """The names of the classes, in order."""
     images: dict[str, Count] | None = None
     versions: dict[str, str] | None = None
     started: str | None = None

@@ -69,7 +69,7 @@ def _rows_of_block(block: Block, name: str) -> Iterator[tuple[str, str, str, int
     layers = convolutions(block)
     main = len(layers) - block.projects
     # A bottleneck's stride is that of its second convolution, a basic block's of its first.
-    goes_down = 0 if block.pools or block.block == "BB" else 1
+    goes_down = 0 if block.pools or block.kind == "BB" else 1
     for number, layer in enumerate(layers):
         shortcut = number == main
         what = f"conv {layer.kernel}×{layer.kernel}"
@@ -77,7 +77,7 @@ def _rows_of_block(block: Block, name: str) -> Iterator[tuple[str, str, str, int
             pooled = f", max-pool {block.stride}×{block.stride}" if block.pools else ""
             what = f"max-pool, {what}" if shortcut and pooled else what + pooled
             what += "" if block.pools else _stride(block.stride)
-        part = f"{name} {block.block}" + (" shortcut" if shortcut else f" conv{number + 1}")
+        part = f"{name} {block.kind}" + (" shortcut" if shortcut else f" conv{number + 1}")
         size = block.out_size if shortcut or (block.pools and number == 0) else layer.size
         yield part, what, _shape(size, layer.out_channels), layer.parameters, layer.macs
 

@@ -29,13 +29,13 @@ import keras
 import numpy as np
 from kerasresnet.augment import RandAugment, RandomCrop, RandomFlip, build_augmentation
 images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8)
-labels = np.eye(10, dtype="float32")[np.arange(16) % 10]
+targets = np.eye(10, dtype="float32")[np.arange(16) % 10]
 policy = ["crop", "flip(alternating=true)", "randaugment(n=1, std=1)", "trivialaugment", "cutout"]
 augment = build_augmentation([*policy, "erase", "mixup", "cutmix"], num_classes=10)
 compiled = jax.jit(augment.__call__)
 def run(seed):
     identity = {"indices": np.arange(16), "epoch": 3}
-    return compiled(images, labels, np.array(seed, "int32"), **identity)
+    return compiled(images, targets, np.array(seed, "int32"), **identity)
 once, again, other = run([1, 2]), run([1, 2]), run([1, 3])
 assert once[0].shape == images.shape and once[0].dtype == "uint8"
 assert np.allclose(once[1].sum(axis=1), 1)
@@ -45,7 +45,7 @@ model = keras.Sequential([
     keras.Input((32, 32, 3), dtype="uint8"), RandomCrop(), RandomFlip(), RandAugment(1),
     keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(10)])
 model.compile("sgd", "mse")
-model.fit(images, labels, batch_size=8, verbose=0)
+model.fit(images, targets, batch_size=8, verbose=0)
 assert (model.predict(images, verbose=0) == model.predict(images, verbose=0)).all()
 assert "tensorflow" not in sys.modules
 """
@@ -56,9 +56,9 @@ import pytest
 import tensorflow as tf
 from kerasresnet.augment import RandAugment, build_augmentation
 images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8)
-labels = np.eye(10, dtype="float32")[np.arange(16) % 10]
+targets = np.eye(10, dtype="float32")[np.arange(16) % 10]
 augment = build_augmentation(["crop", "flip", "randaugment(n=1, std=1)", "erase", "mixup"])
-batches = tf.data.Dataset.from_tensors((images, labels))
+batches = tf.data.Dataset.from_tensors((images, targets))
 augmented = next(iter(batches.map(lambda x, y: augment(x, y, [1, 2]))))
 assert augmented[0].dtype == tf.uint8 and augmented[0].shape == images.shape
 layer = RandAugment(1)

@@ -1,4 +1,4 @@
-"""Mixup and CutMix: pixels and labels are mixed by the same shares, each image by its own."""
+"""Mixup and CutMix: pixels and targets are mixed by the same shares, each image by its own."""
 
 from functools import partial
 
@@ -25,26 +25,26 @@ def run(mix, alpha, seed, side=32):
 
 @pytest.mark.parametrize("mix", [mixup, cutmix])
 def test_types_and_shapes_stay_and_labels_add_up_to_one(mix):
-    images, labels = run(mix, 1.0, [1, 2])
+    images, targets = run(mix, 1.0, [1, 2])
     assert images.shape == (BATCH, 32, 32, 3) and images.dtype == np.uint8
-    assert labels.shape == (BATCH, BATCH) and labels.dtype == np.float32
-    np.testing.assert_allclose(labels.sum(axis=1), 1, atol=1e-6)
-    assert (labels >= 0).all()
+    assert targets.shape == (BATCH, BATCH) and targets.dtype == np.float32
+    np.testing.assert_allclose(targets.sum(axis=1), 1, atol=1e-6)
+    assert (targets >= 0).all()
 
 
 def test_mixup_blends_pixels_as_it_blends_labels():
-    images, labels = run(mixup, 1.0, [3, 4], side=4)
-    expected = labels @ np.arange(BATCH)
+    images, targets = run(mixup, 1.0, [3, 4], side=4)
+    expected = targets @ np.arange(BATCH)
     assert np.abs(images - expected[:, None, None, None]).max() <= 0.5 + 1e-3  # rounded, not cut
 
 
 def test_cutmix_labels_by_the_pixels_that_each_class_has():
-    images, labels = run(cutmix, 1.0, [5, 6])
+    images, targets = run(cutmix, 1.0, [5, 6])
     for number in range(BATCH):
         classes, counts = np.unique(images[number, :, :, 0], return_counts=True)
         share = np.zeros(BATCH)
         share[classes] = counts / 1024
-        np.testing.assert_allclose(labels[number], share, atol=1e-6)
+        np.testing.assert_allclose(targets[number], share, atol=1e-6)
 
 
 def test_cutmix_pastes_one_box_from_the_same_place():
@@ -63,9 +63,9 @@ def test_cutmix_pastes_one_box_from_the_same_place():
 def test_mixup_shares_are_beta_distributed(alpha):
     shares = []
     for seed in range(40):
-        _, labels = run(mixup, alpha, [seed, 9], side=2)
-        partner_is_itself = (labels > 0).sum(axis=1) == 1
-        shares.append(np.diagonal(labels)[~partner_is_itself])
+        _, targets = run(mixup, alpha, [seed, 9], side=2)
+        partner_is_itself = (targets > 0).sum(axis=1) == 1
+        shares.append(np.diagonal(targets)[~partner_is_itself])
     # Shares that float32 rounds to 0 or 1 look like their own partner: leave the ends out.
     inner = np.concatenate(shares)
     inner = inner[(inner > 1e-3) & (inner < 1 - 1e-3)]
@@ -86,8 +86,10 @@ def test_cutmix_boxes_have_the_area_that_the_paper_draws():
 
 
 def test_cutmix_mixes_the_share_of_images_that_it_is_told():
-    labels = np.concatenate([run(partial(cutmix, p=0.25), 1.0, [seed, 3])[1] for seed in range(25)])
-    alone = ((labels > 0).sum(axis=1) == 1).mean()
+    targets = np.concatenate(
+        [run(partial(cutmix, p=0.25), 1.0, [seed, 3])[1] for seed in range(25)]
+    )
+    alone = ((targets > 0).sum(axis=1) == 1).mean()
     always = np.concatenate([run(cutmix, 1.0, [seed, 3])[1] for seed in range(25)])
     expected = 0.75 + 0.25 * ((always > 0).sum(axis=1) == 1).mean()
     assert abs(alone - expected) < 0.03

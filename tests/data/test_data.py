@@ -83,7 +83,7 @@ def test_image_data_refuses_other_arrays(change, message):
     x, y = numbered(20)
     arrays = {"x_train": x, "y_train": y, "x_test": x, "y_test": y} | change
     with pytest.raises(UsageError, match=message):
-        ImageData("toy", **arrays, labels=tuple("abcdefghij"), source="made here")
+        ImageData("toy", **arrays, class_names=tuple("abcdefghij"), source="made here")
 
 
 # Digits

@@ -25,7 +25,7 @@ def images():
         y_train=rng.integers(0, 10, 20, np.int32),
         x_test=rng.integers(0, 256, (8, 32, 32, 3), np.uint8),
         y_test=rng.integers(0, 10, 8, np.int32),
-        labels=CIFAR10_CLASSES,
+        class_names=CIFAR10_CLASSES,
         source="random numbers",
     )
 

@@ -20,7 +20,7 @@ def data():
         y_train=np.repeat(np.arange(3, dtype=np.int32), 20),
         x_test=rng.integers(0, 256, (30, 8, 8, 3), np.uint8),
         y_test=np.repeat(np.arange(3, dtype=np.int32), 10),
-        labels=("cat", "dog", "frog"),
+        class_names=("cat", "dog", "frog"),
         source="random numbers",
     )
 

@@ -55,7 +55,7 @@ def said(facts):
 
 def test_a_folder_of_class_folders_is_split_in_proportion_by_the_seed(folder):
     data = load(folder)
-    assert data.labels == ("bus", "cat", "日本語 é")
+    assert data.class_names == ("bus", "cat", "日本語 é")
     assert data.x_train.shape == (24, 32, 32, 3) and data.x_test.shape == (6, 32, 32, 3)
     assert np.bincount(data.y_test).tolist() == [2, 2, 2]
     assert data.x_val is None and data.own_statistics
@@ -90,7 +90,7 @@ def test_a_class_may_be_called_train(folder):
     for path in (folder / "gone").iterdir():
         path.rename(folder / "train" / path.name)
     (folder / "gone").rmdir()
-    assert load(folder).labels == ("bus", "train", "日本語 é")
+    assert load(folder).class_names == ("bus", "train", "日本語 é")
 
 
 def test_grey_pictures_give_one_channel_unless_a_network_wants_three(tmp_path):
@@ -142,7 +142,7 @@ def test_a_table_says_the_same_as_a_folder(folder, tmp_path):
     wanted = load(folder)
     for name in ("list.csv", "list.parquet"):
         data = load(tmp_path / name)
-        assert data.labels == wanted.labels
+        assert data.class_names == wanted.class_names
         np.testing.assert_array_equal(data.x_test, wanted.x_test)
 
 
@@ -156,7 +156,7 @@ def test_a_table_may_be_divided_and_its_labels_stay_text(folder, tmp_path):
                 lines.append(f"{found.relative_to(tmp_path)},{label},{part}")
     (tmp_path / "list.csv").write_text("\n".join(lines))
     data = load(tmp_path / "list.csv")
-    assert data.labels == ("007", "7")
+    assert data.class_names == ("007", "7")
     assert (len(data.y_train), len(data.y_val), len(data.y_test)) == (12, 4, 4)
 
 
@@ -357,7 +357,10 @@ def test_a_data_set_written_as_pictures_comes_back_pixel_for_pixel(
     command.main()
     assert "120 PNG files of digits in 10 classes" in capsys.readouterr().out
     data = load(out)
-    assert data.labels == digits.labels and (len(data.y_train), len(data.y_test)) == (100, 20)
+    assert data.class_names == digits.class_names and (len(data.y_train), len(data.y_test)) == (
+        100,
+        20,
+    )
     there = {image.tobytes() for image in digits.x_test}
     assert all(image.tobytes() in there for image in data.x_test)
     for bad in (flags, f"data {tmp_path}/a/b --data digits", f"data {tmp_path}/c --per-class 1"):

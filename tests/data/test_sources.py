@@ -48,7 +48,7 @@ def images():
         y_train=rng.integers(0, 10, TRAIN, np.int32),
         x_test=rng.integers(0, 256, (TEST, 32, 32, 3), np.uint8),
         y_test=rng.integers(0, 10, TEST, np.int32),
-        labels=CIFAR10_CLASSES,
+        class_names=CIFAR10_CLASSES,
         source="random numbers",
     )
 
@@ -527,4 +527,4 @@ def test_prepared_cifar10_is_the_real_one():
     assert np.bincount(data.y_train).tolist() == [5000] * 10
     assert np.bincount(data.y_test).tolist() == [1000] * 10
     assert data.y_train[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
-    assert data.labels == CIFAR10_CLASSES
+    assert data.class_names == CIFAR10_CLASSES

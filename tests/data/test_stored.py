@@ -54,8 +54,8 @@ def load(folder, data_dir=None, **settings):
 def same(found, wanted):
     for name in ("x_train", "y_train", "x_test", "y_test"):
         np.testing.assert_array_equal(getattr(found, name)[:], getattr(wanted, name))
-    assert (found.labels, found.source, found.skipped) == (
-        wanted.labels,
+    assert (found.class_names, found.source, found.skipped) == (
+        wanted.class_names,
         wanted.source,
         wanted.skipped,
     )

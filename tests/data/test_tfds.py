@@ -82,7 +82,7 @@ def test_any_set_of_one_label_is_read_by_name_and_configuration(tmp_path):
     data = request.load(tmp_path)
     assert data.image_shape == (24, 24, 3)
     assert (len(data.y_train), len(data.y_val), len(data.y_test)) == (32, 8, 8)
-    assert data.labels == tuple(f"class {i}" for i in range(4))
+    assert data.class_names == tuple(f"class {i}" for i in range(4))
     assert request.peek(tmp_path) == (4, 3, 32)
     np.testing.assert_array_equal(request.load(tmp_path).x_test, data.x_test)
     assert "24x24 from anyxany" in data.source and "split seed 0" in data.source

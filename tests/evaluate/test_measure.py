@@ -57,7 +57,7 @@ def test_the_logits_that_are_kept_are_the_plain_networks():
     def logits_of(batch):
         return batch[:, 0, :3, 0] / 255.0  # not those of the mirror image
 
-    settings = {"labels": labels, "names": list("abc"), "batch_size": 7}
+    settings = {"labels": labels, "class_names": list("abc"), "batch_size": 7}
     metrics, logits = measure_keeping_logits(logits_of, images, **settings)
     assert np.array_equal(logits, logits_on(logits_of, images))
     assert metrics == measure_with_tta(logits_of, images, **settings)

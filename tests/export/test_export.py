@@ -40,7 +40,9 @@ def test_it_gives_the_probabilities_ids_and_labels_of_the_model(signature, finis
     np.testing.assert_allclose(served["probabilities"], tf.nn.softmax(logits), atol=1e-5)
     ids = served["class_id"].numpy()
     np.testing.assert_array_equal(ids, logits.argmax(axis=1))
-    assert [name.decode() for name in served["label"].numpy()] == [digits.labels[i] for i in ids]
+    assert [name.decode() for name in served["label"].numpy()] == [
+        digits.class_names[i] for i in ids
+    ]
 
 
 def test_it_loads_where_neither_keras_nor_this_package_is_imported(exported):
@@ -96,7 +98,7 @@ def test_an_export_is_not_measured_on_data_with_other_classes(exported, monkeypa
     import kerasresnet.data
     from kerasresnet.evaluate.__main__ import EvaluateOptions, evaluate_path
 
-    other = dataclasses.replace(digits, name="other", labels=tuple("abcdefghij"))
+    other = dataclasses.replace(digits, name="other", class_names=tuple("abcdefghij"))
     monkeypatch.setattr(kerasresnet.data, "load_again", lambda *args, **settings: other)
     with pytest.raises(UsageError, match="which other does not have; choose another --data"):
         evaluate_path(EvaluateOptions(exported))
@@ -116,7 +118,7 @@ def test_no_network_is_measured_on_classes_that_are_not_its_own(names, sentence,
     from kerasresnet.load.predictor import Predictor
 
     check_classes(Predictor(None, (32, 32, 3), 10), digits, Path("run"))  # nothing is known
-    check_classes(Predictor(None, (32, 32, 3), 10, tuple(digits.labels)), digits, Path("run"))
+    check_classes(Predictor(None, (32, 32, 3), 10, tuple(digits.class_names)), digits, Path("run"))
     with pytest.raises(UsageError, match=f"run {sentence}"):
         check_classes(Predictor(None, (32, 32, 3), 10, names), digits, Path("run"))
 
@@ -178,7 +180,7 @@ def test_a_plain_model_exports_with_its_labels(tmp_path, tiny_recipe):
     from kerasresnet.network.build import build_model
 
     model = build_model(tiny_recipe.spec)
-    with pytest.raises(UsageError, match="10 classes, and 2 labels"):
+    with pytest.raises(UsageError, match="10 classes, and 2 names"):
         export_saved_model(model, tmp_path, labels=["a", "b"])
     assert export_saved_model(model, tmp_path, name="plain") == tmp_path / "plain" / "1"
 
@@ -193,7 +195,7 @@ def test_the_card_says_what_it_is_and_what_it_reached(finished_run, digits, tmp_
     assert reached["images"] == 360
     text = (path / "assets.extra" / "model_card.md").read_text()
     assert "CC BY" in text and f"{reached['export']:.2%}" in text
-    assert (path / "assets" / "labels.txt").read_text().splitlines() == list(digits.labels)
+    assert (path / "assets" / "labels.txt").read_text().splitlines() == list(digits.class_names)
 
 
 @pytest.mark.parametrize("settings", [{"freeze": True}, {"precision": "bfloat16"}])

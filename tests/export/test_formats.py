@@ -11,7 +11,7 @@ from kerasresnet.export.card import model_card
 from kerasresnet.export.formats import export_format, servable
 from kerasresnet.load.runtimes import FORMATS, load_format
 
-LABELS = tuple(f"class {i}" for i in range(10))
+CLASS_NAMES = tuple(f"class {i}" for i in range(10))
 FLOAT32 = [name for name in FORMATS if name != "litert-int8"]
 
 
@@ -36,7 +36,7 @@ def written(model, digits, tmp_path_factory):
         needs(name)
         if name not in found:
             found[name] = export_format(
-                model, name, home / name, labels=LABELS, calibration=digits.x_train
+                model, name, home / name, class_names=CLASS_NAMES, calibration=digits.x_train
             )
         return found[name]
 
@@ -55,7 +55,9 @@ def test_a_missing_library_is_named_with_what_to_type(model, name, digits, tmp_p
     extra = name.partition("-")[0]
     said = rf'{FORMATS[name].modules[-1]}, not .* pip install "kerasresnet\[{extra}\]"$'
     with pytest.raises(UsageError, match=said):
-        export_format(model, name, tmp_path / "out", labels=LABELS, calibration=digits.x_train[:64])
+        export_format(
+            model, name, tmp_path / "out", class_names=CLASS_NAMES, calibration=digits.x_train[:64]
+        )
     (tmp_path / FORMATS[name].file).touch()
     with pytest.raises(UsageError, match=r"pip install"):
         load_format(tmp_path)
@@ -65,7 +67,7 @@ def test_a_missing_library_is_named_with_what_to_type(model, name, digits, tmp_p
     "change, said",
     [
         ({"format": "onxx"}, "unknown format 'onxx': did you mean 'onnx'"),
-        ({"labels": LABELS[:9]}, "10 classes, and 9 labels"),
+        ({"class_names": CLASS_NAMES[:9]}, "10 classes, and 9 names"),
         ({"calibration": None}, r"needs training images .* uint8 \[K, 32, 32, 3\]"),
         ({"calibration": np.zeros((64, 32, 32, 1), np.uint8)}, r"received uint8 \[64, 32, 32, 1\]"),
         ({"calibration": np.zeros((64, 32, 32, 3))}, "received float64"),
@@ -75,7 +77,7 @@ def test_a_missing_library_is_named_with_what_to_type(model, name, digits, tmp_p
 def test_mistakes_are_told_before_anything_is_written(model, tmp_path, change, said):
     asked = {
         "format": "litert-int8",
-        "labels": LABELS,
+        "class_names": CLASS_NAMES,
         "calibration": np.zeros((64, 32, 32, 3), np.uint8),
     }
     with pytest.raises(UsageError, match=said):
@@ -87,8 +89,10 @@ def test_what_exists_is_never_overwritten(model, tmp_path):
     needs("litert")
     (tmp_path / "3").mkdir()
     with pytest.raises(UsageError, match="never overwritten"):
-        export_format(model, "litert", tmp_path, labels=LABELS, version=3)
-    assert export_format(model, "litert", tmp_path, labels=LABELS).parent == tmp_path / "4"
+        export_format(model, "litert", tmp_path, class_names=CLASS_NAMES, version=3)
+    assert (
+        export_format(model, "litert", tmp_path, class_names=CLASS_NAMES).parent == tmp_path / "4"
+    )
 
 
 def test_what_is_no_export_is_refused(tmp_path):
@@ -129,7 +133,9 @@ def test_the_exported_copy_gives_probabilities_in_float32(fresh, digits):
 
 def test_a_network_trained_in_mixed_precision_is_exported_too(fresh, digits, tmp_path):
     needs("onnx")
-    path = export_format(fresh, "onnx", tmp_path, labels=LABELS, calibration=digits.x_test)
+    path = export_format(
+        fresh, "onnx", tmp_path, class_names=CLASS_NAMES, calibration=digits.x_test
+    )
     given, expected = load_format(path)(digits.x_test), probabilities(fresh, digits.x_test)
     np.testing.assert_allclose(given, expected, atol=0.05, rtol=0)
 
@@ -138,7 +144,7 @@ def test_a_network_trained_in_mixed_precision_is_exported_too(fresh, digits, tmp
 def test_a_float32_file_gives_the_models_probabilities_for_any_batch(written, model, name, digits):
     path = written(name)
     predictor = load_format(path)
-    assert (predictor.input_shape, predictor.labels) == ((32, 32, 3), LABELS)
+    assert (predictor.input_shape, predictor.class_names) == ((32, 32, 3), CLASS_NAMES)
     expected = probabilities(model, digits.x_test)
     for size in (0, 1, 7, 256, 3):
         given = predictor(digits.x_test[:size])
@@ -183,7 +189,9 @@ def test_a_file_that_differs_from_the_model_is_not_kept(model, name, digits, tmp
     monkeypatch.setattr(formats, "TOLERANCE", float("nan"))
     monkeypatch.setattr(formats, "LOSS", float("nan"))
     with pytest.raises(KerasResNetError, match="nothing was written"):
-        export_format(model, name, tmp_path, labels=LABELS, calibration=digits.x_train[:64])
+        export_format(
+            model, name, tmp_path, class_names=CLASS_NAMES, calibration=digits.x_train[:64]
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -208,7 +216,11 @@ def test_predict_and_evaluate_take_it_as_they_take_a_saved_model(written, model,
     target = open_target(str(version))
     images = digits.x_test[:64]
     given = target.predict(images).probabilities
-    assert (target.image_shape, target.takes_bytes, target.labels) == ((32, 32, 3), False, LABELS)
+    assert (target.image_shape, target.takes_bytes, target.class_names) == (
+        (32, 32, 3),
+        False,
+        CLASS_NAMES,
+    )
     assert (given.argmax(axis=1) == probabilities(model, images).argmax(axis=1)).mean() > 0.9
     # "class 0" is not what the digits are called.
     with pytest.raises(UsageError, match=r"tells class 0, .* apart, which digits does not have"):
@@ -221,9 +233,9 @@ def test_evaluate_measures_the_newest_version_on_the_whole_test_set(
     from kerasresnet.evaluate.__main__ import EvaluateOptions, evaluate_path
 
     needs("litert")
-    card = model_card(finished_run, digits.labels, {"format": "litert"})
+    card = model_card(finished_run, digits.class_names, {"format": "litert"})
     for _ in range(2):
-        path = export_format(model, "litert", tmp_path, labels=digits.labels, card=card)
+        path = export_format(model, "litert", tmp_path, class_names=digits.class_names, card=card)
     (tmp_path / "1" / "model.tflite").write_bytes(b"nothing")
     measured = evaluate_path(EvaluateOptions(tmp_path))
     assert evaluate_path(EvaluateOptions(path)) == measured | {"path": str(path)}
@@ -242,7 +254,7 @@ def test_converters_print_nothing_and_warn_of_nothing(
     model, name, digits, tmp_path, capfd, recwarn
 ):
     needs(name)
-    export_format(model, name, tmp_path, labels=LABELS, calibration=digits.x_train[:64])
+    export_format(model, name, tmp_path, class_names=CLASS_NAMES, calibration=digits.x_train[:64])
     printed = capfd.readouterr()
     assert printed.out + printed.err == ""
     assert not [w for w in recwarn if w.category in (UserWarning, FutureWarning)]

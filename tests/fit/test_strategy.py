@@ -36,7 +36,8 @@ found = {}
 for name, strategy, ends in (
     ("one", "single", [2]), ("two", "mirrored", [2]), ("cut", "mirrored", [1, 2])
 ):
-    losses, run = [], Run.create(folder / name, recipe, {"name": name, "labels": list(data.labels)})
+    facts = {"name": name, "labels": list(data.class_names)}
+    losses, run = [], Run.create(folder / name, recipe, facts)
     for until in ends:
         train_epochs(run, recipe, train, val, seed=0, until=until, callbacks=[Losses()],
                      strategy=strategy)

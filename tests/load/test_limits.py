@@ -94,7 +94,7 @@ def test_what_keras_saves_passes_and_the_check_leaves_nothing_behind(compression
 def test_a_run_says_classes_and_data_beside_its_network(finished_run, digits):
     for path in (finished_run.path, finished_run.model_path):
         found = load_predictor(path)
-        assert (found.class_names, found.data) == (digits.labels, "digits")
+        assert (found.class_names, found.data) == (digits.class_names, "digits")
 
 
 @pytest.mark.parametrize("contents", [b"", b"nothing", b"PK\3\4" + bytes(100)])

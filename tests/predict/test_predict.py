@@ -34,7 +34,7 @@ def expected(finished_run, digits):
     return softmax(model.predict_on_batch(digits.x_test[:6]), axis=1)
 
 
-def check_agreement(results, expected, labels=None):
+def check_agreement(results, expected, class_names=None):
     for result, probabilities in zip(results, expected, strict=True):
         ids = [entry["class_id"] for entry in result["top"]]
         found = [entry["probability"] for entry in result["top"]]
@@ -42,8 +42,8 @@ def check_agreement(results, expected, labels=None):
         np.testing.assert_allclose(found, probabilities[ids], atol=1e-4)
         np.testing.assert_allclose(found, np.sort(probabilities)[:-4:-1], atol=1e-4)
         assert (result["class_id"], result["probability"]) == (ids[0], found[0])
-        if labels:
-            assert result["label"] == labels[ids[0]]
+        if class_names:
+            assert result["label"] == class_names[ids[0]]
 
 
 @contextlib.contextmanager
@@ -72,7 +72,7 @@ def test_every_place_gives_the_models_classes(
     with opened(kind, finished_run, model_directory, engine) as target:
         results = classify(target, find_images([str(photos)]), batch_size=4)
         assert target.image_shape == (32, 32, 3)
-    check_agreement(results, expected, digits.labels)
+    check_agreement(results, expected, digits.class_names)
     assert [Path(result["file"]).name for result in results] == [f"{i}.png" for i in range(6)]
 
 
@@ -146,7 +146,7 @@ def test_what_is_refused_as_a_file_is_tried_as_pixels(model_directory, tmp_path)
 class Picky:
     """Refuses a batch in which an image's first value is 13, and fails for good after a while."""
 
-    name, image_shape, takes_bytes, labels = "picky", (1, 1, 1), False, None
+    name, image_shape, takes_bytes, class_names = "picky", (1, 1, 1), False, None
 
     def __init__(self, calls=1000):
         self.calls = calls
@@ -189,10 +189,10 @@ def test_names_come_from_the_answers_unless_they_are_given(greys):
     results = classify(Picky(), greys[:3], top=2)
     assert [c["label"] for c in results[0]["top"]] == ["n0", "n1"]
     assert [c["label"] for c in results[2]["top"]] == ["n2", "n0"]
-    results = classify(Picky(), greys[:1], labels=[f"class {i}" for i in range(256)])
+    results = classify(Picky(), greys[:1], class_names=[f"class {i}" for i in range(256)])
     assert results[0]["label"] == "class 0"
-    with pytest.raises(UsageError, match="256 classes, and 2 labels"):
-        classify(Picky(), greys[:1], labels=["a", "b"])
+    with pytest.raises(UsageError, match="256 classes, and 2 names"):
+        classify(Picky(), greys[:1], class_names=["a", "b"])
 
 
 def test_probabilities_that_are_no_numbers_are_an_error(greys):

@@ -63,7 +63,7 @@ def test_the_rows_are_the_networks_parts_with_its_costs_and_sizes(spec):
 @given(specs(stacks=12, blocks=50, channels=600, kernel=9, size=64, classes=1000))
 def test_every_kind_of_block_is_shown_once_with_the_convolutions_that_it_has(spec):
     sights = blocks_of(spec)
-    kinds = [(s.block.block, s.block.projects, s.block.pools) for s in sights]
+    kinds = [(s.block.kind, s.block.projects, s.block.pools) for s in sights]
     assert len(set(kinds)) == len(kinds) <= 6
     for sight in sights:
         boxes = [*main_path(sight.block), *shortcut_path(sight.block)]
@@ -129,10 +129,10 @@ def test_curves_are_drawn_of_any_run(rows, smoothing, tmp_path):
 
 def test_few_mistakes_are_seen_beside_a_full_diagonal(tmp_path):
     clean, path = np.diag(np.full(10, 1000)), tmp_path / "confusion.png"
-    labels = [f"class {i}" for i in range(10)]
+    class_names = [f"class {i}" for i in range(10)]
 
     def darkest(matrix):
-        draw_confusion(matrix, labels, path, title="x")
+        draw_confusion(matrix, class_names, path, title="x")
         pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
         left = pixels[:, : int(0.85 * pixels.shape[1])]  # without the scale beside it
         return (left[..., 0] - left[..., 2]).max()  # how red
@@ -143,9 +143,9 @@ def test_few_mistakes_are_seen_beside_a_full_diagonal(tmp_path):
 
 
 def test_a_hundred_classes_and_a_run_without_any_test_image_are_drawn(tmp_path):
-    labels = [str(i) for i in range(100)]
+    class_names = [str(i) for i in range(100)]
     for matrix in (np.eye(100, dtype=int), np.zeros((100, 100), int)):
-        assert is_picture(draw_confusion(matrix, labels, tmp_path / "c.png", title="many"))
+        assert is_picture(draw_confusion(matrix, class_names, tmp_path / "c.png", title="many"))
 
 
 def names(paths):

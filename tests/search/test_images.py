@@ -56,7 +56,7 @@ def test_parts_are_disjoint_in_proportion_and_none_is_of_the_test_set(make_proje
     found = search_images(make_project())
     assert found.train[0].shape == (512, 32, 32, 3) and found.val[0].shape == (144, 32, 32, 3)
     assert [array.dtype for array in arrays(found)] == [np.uint8, np.int32] * 2
-    assert found.labels == digits.labels
+    assert found.class_names == digits.class_names
     pool, train, val = (as_set(part) for part in (digits.x_train, found.train[0], found.val[0]))
     assert (len(train), len(val)) == (512, 144)
     assert train <= pool and val <= pool and not train & val
@@ -107,7 +107,7 @@ def test_the_second_call_maps_the_same_arrays_and_loads_no_data(make_project, mo
     for a, b in zip(arrays(first), arrays(again), strict=True):
         assert isinstance(b, np.memmap) and not b.flags.writeable
         np.testing.assert_array_equal(a, b)
-    assert again.labels == first.labels
+    assert again.class_names == first.class_names
 
 
 def test_those_that_come_first_at_once_all_see_one_whole_set(make_project, monkeypatch):
@@ -194,7 +194,7 @@ def test_your_own_pictures_are_what_trials_share(tmp_path):
     assert space.base.spec.to_text().endswith("-classes2-in16x16x3")
     project = create(path, settings, space)
     found = search_images(project)
-    assert (len(found.train[1]), len(found.val[1]), found.labels) == (32, 8, ("a", "b"))
+    assert (len(found.train[1]), len(found.val[1]), found.class_names) == (32, 8, ("a", "b"))
     assert found.train[0].shape[1:] == (16, 16, 3)
     np.testing.assert_allclose(
         found.statistics.mean, (found.train[0] / 255).mean(axis=(0, 1, 2)), atol=1e-6
@@ -218,7 +218,9 @@ def test_pictures_that_stay_on_disk_are_the_same_to_a_search(tmp_path, monkeypat
         found.append(search_images(create(*parse_search_options(flags.split()).resolve())))
     in_memory, on_disk = found
     assert isinstance(on_disk.train[0], StoredImages) and isinstance(on_disk.val[0], StoredImages)
-    assert on_disk.statistics == in_memory.statistics and on_disk.labels == in_memory.labels
+    assert (
+        on_disk.statistics == in_memory.statistics and on_disk.class_names == in_memory.class_names
+    )
     for a, b in zip(arrays(in_memory), arrays(on_disk), strict=True):
         np.testing.assert_array_equal(a, b[:])
 

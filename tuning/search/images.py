@@ -24,7 +24,7 @@ class SearchImages(NamedTuple):
 
     train: Part
     val: Part
-    labels: tuple[str, ...]
+    class_names: tuple[str, ...]
     statistics: Statistics | None = None  # what networks normalise by, unless CIFAR-10's
 
 
@@ -42,13 +42,13 @@ def search_images(project: Project, data_dir: Path | None = None) -> SearchImage
         arrays = _split(data, settings, base.batch_size, base.spec)
         statistics = channel_statistics(arrays[0]) if data.own_statistics else None
         try:
-            _store(arrays, data.labels, statistics, folder)
+            _store(arrays, data.class_names, statistics, folder)
         except OSError as error:
             raise cannot_write(folder, error) from None
     try:
         x_train, x_val = (open_images(folder / f"{x}.npy") for x in ("x_train", "x_val"))
         y_train, y_val = (np.load(folder / f"{y}.npy", mmap_mode="r") for y in ("y_train", "y_val"))
-        labels = tuple(read_json(folder / "labels.json"))
+        class_names = tuple(read_json(folder / "labels.json"))
         found = folder / "statistics.json"
         statistics = Statistics(**read_json(found)) if found.is_file() else None
     except (KerasResNetError, OSError, ValueError, TypeError, EOFError) as error:
@@ -56,7 +56,7 @@ def search_images(project: Project, data_dir: Path | None = None) -> SearchImage
             f"the images in {folder} are damaged ({first_line(error)}); delete that folder, and "
             "the same command makes them again"
         ) from None
-    return SearchImages((x_train, y_train), (x_val, y_val), labels, statistics)
+    return SearchImages((x_train, y_train), (x_val, y_val), class_names, statistics)
 
 
 def _split(
@@ -91,7 +91,7 @@ def _split(
 
 def _store(
     arrays: tuple[Images, ...],
-    labels: tuple[str, ...],
+    class_names: tuple[str, ...],
     statistics: Statistics | None,
     folder: Path,
 ) -> None:
@@ -103,7 +103,7 @@ def _store(
                 write_images(file, chunks_of(array), array.shape)
             else:
                 np.save(file, array)
-        write_json(aside / "labels.json", list(labels))
+        write_json(aside / "labels.json", list(class_names))
         if statistics:
             write_json(aside / "statistics.json", statistics._asdict())
         publish(aside, folder)

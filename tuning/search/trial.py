@@ -123,7 +123,7 @@ def _facts(recipe: Recipe, seed: int, images: SearchImages) -> dict[str, Any]:
         "device": describe_device(),
         "parameters": count_parameters(recipe.spec),
         "macs": count_macs(recipe.spec),
-        "labels": list(images.labels),
+        "labels": list(images.class_names),
         "images": {"train": len(images.train[0]), "val": len(images.val[0])},
         "versions": versions(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -67,7 +67,7 @@ def look(
     return {
         **request.to_facts(data),
         "source": data.source,
-        "labels": list(data.labels),
+        "labels": list(data.class_names),
         "device": describe_device(),
         "precisions": {precision: resolve_precision(precision) for precision in precisions},
     }, []
