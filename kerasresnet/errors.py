@@ -1,6 +1,7 @@
 """Errors a user can cause: each is one sentence, and carries the exit code of the command.
 
-A message says what was wrong, what was received, and what would be right.
+A message reads `X is 1 or more, received 0; type Y`: what would be right, what was received, what
+to type, without a capital or a full stop, for the name of a command stands before it.
 """
 
 import contextlib

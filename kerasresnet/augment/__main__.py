@@ -34,9 +34,9 @@ class SheetOptions(DataOptions):
 def check_options(options: SheetOptions) -> None:
     """Raise `UsageError` for what can be refused before any image is loaded."""
     if options.out.suffix.lower() != ".png":
-        raise UsageError(f"--out must be a .png file; received {options.out}")
+        raise UsageError(f"--out is a .png file, received {options.out}")
     if not options.out.absolute().parent.is_dir():
-        raise UsageError(f"--out must lie in a folder that exists; received {options.out}")
+        raise UsageError(f"--out lies in a folder that exists, received {options.out}")
     for step in options.augment:
         parse_step(step)
     options.request()

@@ -52,17 +52,17 @@ class ImageAugmentation(keras.layers.Layer):
     def _next_seed(self) -> Tensor:
         if in_foreign_pipeline():
             raise UsageError(
-                f"In a tf.data pipeline under Keras' {keras.backend.backend()} backend a layer "
-                "cannot draw its own seeds. Received: no seed. Pass seed=, two integers."
+                f"in a tf.data pipeline under Keras' {keras.backend.backend()} backend a layer "
+                "cannot draw its own seeds, received none; pass seed=, two integers"
             )
         return self.generator.next()
 
     def compute_output_spec(self, images, *args, **kwargs):
         if images.dtype != "uint8":
             raise UsageError(
-                "A model that begins with augmentation takes its images by keras.Input(shape, "
-                f'dtype="uint8"). Received: {images.dtype}. Keras then casts float images of '
-                "0…255 itself."
+                "a model that begins with augmentation takes uint8 images, received "
+                f'{images.dtype}; write keras.Input(shape, dtype="uint8"), and Keras casts float '
+                "images of 0…255 itself"
             )
         return keras.KerasTensor(images.shape, images.dtype)
 

@@ -67,7 +67,7 @@ class Augmentation:
         if not one_hot:
             classes = "classes" if self.num_classes is None else self.num_classes
             raise UsageError(
-                f"Targets are one-hot, float32 [B, {classes}]. Received: {list(targets.shape)}."
+                f"targets are one-hot, float32 [B, {classes}], received {list(targets.shape)}"
             )
 
     def __repr__(self) -> str:
@@ -87,7 +87,7 @@ def build_augmentation(
     Raises `UsageError` for a step that makes no sense.
     """
     if isinstance(steps, str):
-        raise UsageError(f"Augmentation is a list of steps. Received: {steps!r}.")
+        raise UsageError(f"augmentation is a list of steps, received {steps!r}; write [{steps!r}]")
     parsed = [step if isinstance(step, policy.Step) else policy.parse_step(step) for step in steps]
     if not parsed and size is None:
         return None

@@ -41,7 +41,7 @@ class Flip:
     def __post_init__(self) -> None:
         if not isinstance(self.alternating, bool):
             raise UsageError(
-                f"flip's alternating is true or false. Received: alternating={self.alternating!r}."
+                f"flip's alternating is true or false, received alternating={self.alternating!r}"
             )
 
 
@@ -82,8 +82,8 @@ class AutoAugment:
     def __post_init__(self) -> None:
         if self.policy not in AUTOAUGMENT_POLICIES:
             raise UsageError(
-                f"autoaugment's policy is one of {', '.join(AUTOAUGMENT_POLICIES)}. "
-                f"Received: policy={self.policy!r}."
+                f"autoaugment's policy is one of {', '.join(AUTOAUGMENT_POLICIES)}, "
+                f"received policy={self.policy!r}"
             )
 
 
@@ -156,20 +156,20 @@ def parse_step(text: str) -> Step:
         raise UsageError(unknown("augmentation", name, STEPS))
     fields = [field.name for field in dataclasses.fields(STEPS[name])]
     if given and not fields:
-        raise UsageError(f"{name} takes no values. Received: {text!r}.")
+        raise UsageError(f"{name} takes no values, received {text!r}")
     short_forms = _SHORT_FORMS.get(name, {})
     settings = {}
     for place, (key, value) in enumerate(given):
         if not key and place >= len(fields):
             raise UsageError(
-                f"{name} takes at most {len(fields)} value(s): {', '.join(fields)}. "
-                f"Received: {text!r}."
+                f"{name} takes at most {len(fields)} value(s): {', '.join(fields)}, "
+                f"received {text!r}"
             )
         field = short_forms.get(key, key) if key else fields[place]
         if field not in fields:
             raise UsageError(unknown(f"setting of {name}", key, fields))
         if field in settings:
-            raise UsageError(f"{name}'s {field} is given twice. Received: {text!r}.")
+            raise UsageError(f"{name}'s {field} is given twice, received {text!r}")
         settings[field] = value
     return STEPS[name](**settings)
 
@@ -200,8 +200,8 @@ def _read_call(text: str) -> tuple[str, list[tuple[str | None, object]]]:
     """
     if isinstance(text, str) and len(text) > _LONGEST:
         raise UsageError(
-            f"An augmentation step has at most {_LONGEST} characters. "
-            f"Received: {len(text)}, the first of them {text[:20]!r}."
+            f"an augmentation step has at most {_LONGEST} characters, "
+            f"received {len(text)}, the first of them {text[:20]!r}"
         )
     call = _CALL.fullmatch(text.strip()) if isinstance(text, str) else None
     if call:
@@ -211,8 +211,7 @@ def _read_call(text: str) -> tuple[str, list[tuple[str | None, object]]]:
         if all(settings):
             return name.lower(), [(each[1], _read_value(each[2])) for each in settings]
     raise UsageError(
-        "An augmentation step reads like 'crop', 'crop(pad=4)' or 'crop:pad=4'. "
-        f"Received: {text!r}."
+        f"an augmentation step reads like 'crop', 'crop(pad=4)' or 'crop:pad=4', received {text!r}"
     )
 
 
@@ -229,7 +228,7 @@ def _check_integer(step: Step, field: str, minimum: int) -> None:
     if not (is_integer and minimum <= value <= _LARGEST):
         raise UsageError(
             f"{type(step).__name__.lower()}'s {field} is an integer of at least {minimum} and at "
-            f"most {_LARGEST}. Received: {field}={value!r}."
+            f"most {_LARGEST}, received {field}={value!r}"
         )
 
 
@@ -247,6 +246,6 @@ def _check_number(
     if not (high_enough and value <= maximum):
         low = f"above {above}" if above is not None else f"at least {minimum}"
         raise UsageError(
-            f"{type(step).__name__.lower()}'s {field} is a number {low} and at most {maximum}. "
-            f"Received: {field}={value!r}."
+            f"{type(step).__name__.lower()}'s {field} is a number {low} and at most {maximum}, "
+            f"received {field}={value!r}"
         )

@@ -51,7 +51,9 @@ def apply_to_images(
             top = trivialaugment.TOP_LEVEL
             return apply_draws(images, draws, top=top, operations=WIDE_OPERATIONS)
         case _:
-            raise UsageError(f"Not a step that changes images alone: {step!r}.")
+            raise UsageError(
+                f"{step!r} is no step that changes images alone; use build_augmentation"
+            )
 
 
 def apply_to_batch(
@@ -72,8 +74,8 @@ def check_images(images: Tensor) -> None:
     shape, dtype = images.shape, keras.backend.standardize_dtype(images.dtype)
     if len(shape) != 4 or dtype != "uint8":
         raise UsageError(
-            "Augmentation takes a batch of images, uint8 [B, H, W, C]. "
-            f"Received: {dtype} {list(shape)}." + _as_uint8(dtype)
+            "augmentation takes a batch of images, uint8 [B, H, W, C], "
+            f"received {dtype} {list(shape)}{_as_uint8(dtype)}"
         )
 
 
@@ -81,7 +83,7 @@ def _as_uint8(dtype: str) -> str:
     if "float" not in dtype:
         return ""
     return (
-        " Of values 0…255 write ops.cast(images, 'uint8'), of 0…1 ops.cast(255 * images, 'uint8')."
+        "; of values 0…255 write ops.cast(images, 'uint8'), of 0…1 ops.cast(255 * images, 'uint8')"
     )
 
 
@@ -89,6 +91,6 @@ def _check_identity(indices: Tensor | None, epoch: Tensor | None) -> None:
     missing = [name for name, value in (("indices", indices), ("epoch", epoch)) if value is None]
     if missing:
         raise UsageError(
-            "flip(alternating=true) needs to know which image it sees when. "
-            f"Received: no {' and no '.join(missing)}. Pass indices= and epoch=, or use flip."
+            "flip(alternating=true) needs to know which image it sees when, received no "
+            f"{' and no '.join(missing)}; pass indices= and epoch=, or use flip"
         )

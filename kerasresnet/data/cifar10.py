@@ -51,7 +51,7 @@ def find_data_dir(data_dir: str | Path | None = None) -> Path:
     """
     chosen = str(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
     if "://" in chosen:
-        raise UsageError(f"The data folder must be a local one; received {chosen}.")
+        raise UsageError(f"the data folder is a local one, received {chosen}")
     return Path(chosen).expanduser().absolute()
 
 
@@ -67,7 +67,7 @@ def refuse_strangers(root: Path) -> None:
         if not entry.name.startswith(".") and not _is_of_tfds(entry):
             raise UsageError(
                 f"--data-dir is where TFDS keeps its data sets, and {root} holds {entry.name}; "
-                "give an empty folder or a new one. What to train on is said by --data."
+                "give an empty folder or a new one; what to train on is said by --data"
             )
 
 
@@ -109,6 +109,6 @@ def _in_original_order(part: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndar
 
 def _damaged(folder: Path, reason: str) -> KerasResNetError:
     return KerasResNetError(
-        f"The prepared data set in {folder} is damaged ({reason}); "
-        "delete that folder and run again, it will be made anew."
+        f"the prepared data set in {folder} is damaged ({reason}); "
+        "delete that folder and run again, it will be made anew"
     )

@@ -42,12 +42,12 @@ class ImageData:
             parts.append(("val", self.x_val, self.y_val))
         for part, x, y in parts:
             if y.dtype != np.int32:
-                raise UsageError(f"Labels of {self.name} ({part}) must be int32, not {y.dtype}.")
+                raise UsageError(f"labels of {self.name} ({part}) are int32, received {y.dtype}")
             check_labelled_images(x, y, self.num_classes, what=f"{self.name} ({part})")
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
             raise UsageError(
-                f"Training and test images of {self.name} must have one shape; received "
-                f"{self.x_train.shape[1:]} and {self.x_test.shape[1:]}."
+                f"training and test images of {self.name} have one shape, received "
+                f"{self.x_train.shape[1:]} and {self.x_test.shape[1:]}"
             )
 
     @property
@@ -78,17 +78,17 @@ def check_labelled_images(
     """
     if images.dtype != np.uint8 or images.ndim != 4:
         raise UsageError(
-            f"Images of {what} must be uint8 with shape [N, H, W, C]; "
-            f"received {images.dtype} with shape {images.shape}."
+            f"images of {what} are uint8 with shape [N, H, W, C], "
+            f"received {images.dtype} with shape {images.shape}"
         )
     if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
         raise UsageError(
-            f"Labels of {what} must be integers with shape ({len(images)},); "
-            f"received {labels.dtype} with shape {labels.shape}."
+            f"labels of {what} are integers with shape ({len(images)},), "
+            f"received {labels.dtype} with shape {labels.shape}"
         )
     bad = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if bad.size:
         raise UsageError(
-            f"Label {labels[bad[0]]} at index {bad[0]} of {what} is out of range; "
-            f"with {num_classes} classes a label is 0…{num_classes - 1}."
+            f"with {num_classes} classes a label is 0…{num_classes - 1}, received "
+            f"{labels[bad[0]]} at index {bad[0]} of {what}"
         )

@@ -38,8 +38,8 @@ def train_val_split(x: Images, y: np.ndarray, val_size: int, seed: int) -> tuple
         return (x, y), (x[:0], y[:0])
     if not 0 < val_size < len(x):
         raise UsageError(
-            f"The validation size must be from 0 to {len(x) - 1}, one less than the "
-            f"{len(x)} training images; received {val_size}."
+            f"a validation size is 0 to {len(x) - 1}, one less than the {len(x)} training images, "
+            f"received {val_size}"
         )
     try:
         train, val = train_test_split(
@@ -62,13 +62,13 @@ def steps_per_epoch(n: int, batch_size: int, *, drop_remainder: bool = True) -> 
         UsageError: a batch size below 1, or not one full batch.
     """
     if batch_size < 1:
-        raise UsageError(f"The batch size must be 1 or more; received {batch_size}.")
+        raise UsageError(f"a batch size is 1 or more, received {batch_size}")
     if n < 1:
-        raise UsageError("There are no images to make batches of.")
+        raise UsageError("there are no images to make batches of")
     if drop_remainder and n < batch_size:
         raise UsageError(
             f"{n} training images do not fill one batch of {batch_size}; "
-            f"the batch size can be {n} at most."
+            f"give a batch size of {n} at most"
         )
     return n // batch_size if drop_remainder else -(-n // batch_size)
 
@@ -174,11 +174,11 @@ def _index_batches(
 
 def _check_counts(seed: int, first_epoch: int, epochs: int | None) -> None:
     if not 0 <= seed <= _INT32_MAX:
-        raise UsageError(f"The seed must be from 0 to {_INT32_MAX}; received {seed}.")
+        raise UsageError(f"a seed is 0 to {_INT32_MAX}, received {seed}")
     if first_epoch < 0:
-        raise UsageError(f"The first epoch must be 0 or more; received {first_epoch}.")
+        raise UsageError(f"the first epoch is 0 or more, received {first_epoch}")
     if epochs is not None and epochs < 1:
-        raise UsageError(f"The number of epochs must be 1 or more; received {epochs}.")
+        raise UsageError(f"the number of epochs is 1 or more, received {epochs}")
 
 
 def _gatherer(images: Images, labels: np.ndarray, num_classes: int) -> Callable[[tf.Tensor], Batch]:
@@ -203,8 +203,7 @@ def _check_types(dataset: tf.data.Dataset) -> None:
     received = tuple(spec.dtype.name for spec in dataset.element_spec)
     if received != ("uint8", "float32"):
         raise UsageError(
-            "augment must return uint8 images and float32 targets; "
-            f"received {' and '.join(received)}."
+            f"augment returns uint8 images and float32 targets, received {' and '.join(received)}"
         )
 
 

@@ -91,8 +91,8 @@ def first_that_answers(
         else:
             return data
     raise KerasResNetError(
-        f"CIFAR-10 could not be downloaded ({'; '.join(failures)}). Try again with a network, "
-        "name a folder where TFDS has it with --data-dir, or use --data digits."
+        f"CIFAR-10 could not be downloaded ({'; '.join(failures)}); try again with a network, "
+        "name a folder where TFDS has it with --data-dir, or use --data digits"
     )
 
 

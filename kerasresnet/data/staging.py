@@ -28,23 +28,23 @@ def staging(data_dir: Path, needed_bytes: int) -> Iterator[Path]:
             free = shutil.disk_usage(data_dir).free
         except OSError as error:
             raise UsageError(
-                f"Cannot write to the data folder {data_dir} ({error.strerror}); "
-                "choose another with --data-dir or TFDS_DATA_DIR."
+                f"cannot write to the data folder {data_dir} ({error.strerror}); "
+                "choose another with --data-dir or TFDS_DATA_DIR"
             ) from error
         if free < needed_bytes:
             raise KerasResNetError(
-                f"The data needs {_megabytes(needed_bytes)} in {data_dir}, "
-                f"{_megabytes(free)} are free; choose another folder with --data-dir."
+                f"the data needs {_megabytes(needed_bytes)} in {data_dir}, "
+                f"{_megabytes(free)} are free; choose another folder with --data-dir"
             )
         try:
             yield folder
         except OSError as error:
             if error.errno in _DISK_FULL:
                 raise KerasResNetError(
-                    f"The disk ran full while the data was written to {data_dir}; "
-                    f"free {_megabytes(needed_bytes)} or choose another folder with --data-dir."
+                    f"the disk ran full while the data was written to {data_dir}; "
+                    f"free {_megabytes(needed_bytes)} or choose another folder with --data-dir"
                 ) from error
-            raise KerasResNetError(f"Writing the data to {data_dir} failed: {error}.") from error
+            raise KerasResNetError(f"writing the data to {data_dir} failed: {error}") from error
 
 
 def _megabytes(count: int) -> str:

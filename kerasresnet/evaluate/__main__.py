@@ -49,7 +49,7 @@ class EvaluateOptions(DataOptions):
 def check_options(options: EvaluateOptions) -> None:
     """Raise `UsageError` for what can be refused before anything is loaded."""
     if not options.path.exists():
-        raise UsageError(f"{options.path} does not exist")
+        raise UsageError(f"{options.path} does not exist; give a run, an export or a .keras file")
     if options.data:
         options.request()
         return

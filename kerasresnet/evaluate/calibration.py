@@ -39,7 +39,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, *, bins: int = BI
     """
     if probabilities.ndim != 2 or not len(labels) or len(probabilities) != len(labels) or bins < 1:
         raise UsageError(
-            "calibration takes probabilities [N, classes], N labels and 1 or more bins. Received: "
+            "calibration takes probabilities [N, classes], N labels and 1 or more bins, received "
             f"{list(probabilities.shape)}, {len(labels)} labels, {bins} bins"
         )
     confidence = probabilities.max(axis=1)

@@ -32,7 +32,10 @@ def aside(home: Path) -> Iterator[Path]:
 def refuse_taken(home: Path, version: int | None) -> None:
     """Raises `UsageError` where `version` exists already."""
     if version is not None and (home / str(version)).exists():
-        raise UsageError(f"{home / str(version)} exists, and a version is never overwritten")
+        raise UsageError(
+            f"{home / str(version)} exists, and a version is never overwritten; give another "
+            "--version, or leave it out"
+        )
 
 
 def publish(folder: Path, home: Path, version: int | None) -> Path:

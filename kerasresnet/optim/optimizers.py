@@ -206,4 +206,4 @@ def build_optimizer(
 
 def _require(holds: bool, name: str, value: object, wanted: str) -> None:
     if not holds:
-        raise UsageError(f"{name} is {wanted}. Received: {name}={value!r}.")
+        raise UsageError(f"{name} is {wanted}, received {value!r}")

@@ -266,7 +266,7 @@ def _is_number(value: object) -> bool:
 
 def _require(holds: bool, name: str, value: object, wanted: str) -> None:
     if not holds:
-        raise UsageError(f"{name} is {wanted}. Received: {name}={value!r}.")
+        raise UsageError(f"{name} is {wanted}, received {value!r}")
 
 
 _serialize = keras.saving.serialize_keras_object

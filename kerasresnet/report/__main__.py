@@ -96,7 +96,7 @@ def draw_all(options: ReportOptions) -> list[Path]:
 
     path, is_run = Path(options.draw), (Path(options.draw) / "run.json").is_file()
     if options.html and not is_run and path.suffix != ".json":
-        raise UsageError(f"--html is the page of a RUN or of its results.json; received {path}")
+        raise UsageError(f"--html is the page of a RUN or of its results.json, received {path}")
     drawn = []
     if options.pictures or not options.html:
         drawn = draw(options.draw, options.pictures, form=options.form)

@@ -36,7 +36,7 @@ def test_cifar10_is_prepared_whole_or_not_at_all(small_disk, images):
     settings = {"sources": [Source("memory", lambda folder, progress: images)], "facts": facts}
     for free in (0, 8_000, 60_000):  # its pictures take 86,000 bytes
         leave(free, small_disk)
-        with pytest.raises(KerasResNetError, match=r"The disk ran full .* choose another folder"):
+        with pytest.raises(KerasResNetError, match=r"the disk ran full .* choose another folder"):
             prepare.prepare_cifar10(data_dir, needed_bytes=0, verbose=False, **settings)
         assert os.listdir(data_dir) in ([], ["cifar10"])
         assert not list(data_dir.glob("cifar10/*"))
@@ -56,7 +56,7 @@ def test_pictures_are_decoded_whole_or_not_at_all(small_disk, images, tmp_path):
         Image.fromarray(image).save(path)
     asked = {"what": "pictures", "data_dir": small_disk / "tfds"}
     leave(0, small_disk)
-    with pytest.raises(KerasResNetError, match="The data needs 0 MB"):
+    with pytest.raises(KerasResNetError, match="the data needs 0 MB"):
         decoded(paths, (32, 32), 3, **asked)
     leave(15 * 4096, small_disk)  # enough for the pixels, and not for what is said of them
     with pytest.raises(KerasResNetError, match=r"disk ran full|disk is full"):

@@ -331,10 +331,10 @@ def test_a_full_disk_is_one_line_before_and_while_it_is_written(
 
     with monkeypatch.context() as patch:
         patch.setattr(decoded, "write_images", full)
-        with pytest.raises(KerasResNetError, match=r"^The disk ran full .*--data-dir\.$"):
+        with pytest.raises(KerasResNetError, match=r"^the disk ran full .*--data-dir$"):
             load(folder)
     assert not [*cache.iterdir()]
     cache.rmdir()
     cache.touch()
-    with pytest.raises(UsageError, match=r"^Cannot write to the data folder .*--data-dir"):
+    with pytest.raises(UsageError, match=r"^cannot write to the data folder .*--data-dir"):
         load(folder)
