@@ -18,7 +18,7 @@ from kerasresnet.data.options import DataOptions
 from kerasresnet.data.request import DataRequest
 from kerasresnet.errors import UsageError
 from kerasresnet.fit.log import Log, check_log
-from kerasresnet.fit.strategy import Strategy
+from kerasresnet.fit.strategy import Strategy, check_strategy
 from kerasresnet.recipe import Recipe
 
 
@@ -60,6 +60,7 @@ class FitOptions(DataOptions):
 def parse_fit_options(arguments: list[str] | None = None) -> FitOptions:
     """Read the command line. Raises `UsageError`, or exits as tyro does for --help."""
     arguments = [_in_full(a) for a in (sys.argv[1:] if arguments is None else arguments)]
+    check_strategy(_value_of("--strategy", arguments) or "single")
     request = DataRequest.parse(_value_of("--data", arguments) or "cifar10")
     recipe = _value_of("--recipe", arguments) or request.default_recipe()
     default = FitOptions(training=Recipe.load(recipe), recipe=recipe)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from kerasresnet.command import print_facts
 from kerasresnet.errors import UsageError
 from kerasresnet.fit.options import check_seed
+from kerasresnet.fit.strategy import Strategy, check_devices
 from kerasresnet.network.budget import check_budget, count_macs, count_parameters
 from kerasresnet.run import taken, versions
 
@@ -31,14 +32,13 @@ def prepare(
     data: ImageData | None = None,
     run_dir: Path | None = None,
     data_dir: Path | None = None,
+    strategy: Strategy = "single",
     verbose: bool = True,
 ) -> tuple[Recipe, ImageData, dict[str, Any]]:
     """Check all that was asked for, load the data; the recipe for it, it, and the facts of a run.
 
     `data` is what `request` asks for, where it is loaded already. Raises `UsageError`.
     """
-    from kerasresnet.machine import describe_device, resolve_precision
-
     check_seed(seed)
     if request.keeps_size:  # a mistake shows before anything is loaded
         check_budget(recipe.spec, recipe.max_params)
@@ -51,20 +51,31 @@ def prepare(
     check_budget(recipe.spec, recipe.max_params)
     check_fits(recipe, data)
     facts = {
-        "name": recipe.name,
+        **facts_of(recipe, seed, data.class_names, check_devices(strategy, recipe)),
         **request.to_facts(data),
         "source": data.source,
         "skipped": list(data.skipped) or None,
+    }
+    return recipe, data, facts
+
+
+def facts_of(
+    recipe: Recipe, seed: int, class_names: Sequence[str], devices: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What run.json says of any training that begins here now; `devices` share its batches."""
+    from kerasresnet.machine import describe_device, resolve_precision
+
+    return {
+        "name": recipe.name,
         "seed": seed,
         "precision": resolve_precision(recipe.precision),
-        "device": describe_device(),
+        "device": (f"{len(devices)} x " if devices else "") + describe_device(),
         "parameters": count_parameters(recipe.spec),
         "macs": count_macs(recipe.spec),
-        "labels": list(data.class_names),
+        "labels": list(class_names),
         "versions": versions(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    return recipe, data, facts
 
 
 def fitted(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> Recipe:

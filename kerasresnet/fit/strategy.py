@@ -2,15 +2,16 @@
 
 The batch of a recipe stays that of all devices together, so its learning rate, its steps and its
 cost do too. Batch norm takes the statistics of the whole batch, and the loss is that of one device
-to rounding. Keras' own distribution API (`keras.distribution`) serves JAX only.
+to rounding. Keras' own distribution API (`keras.distribution`) serves JAX only, and its `fit` does
+not train under `MultiWorkerMirroredStrategy`: docs/support.md says where it fails.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-from kerasresnet.errors import UsageError
+from kerasresnet.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from kerasresnet.recipe import Recipe
 
 Strategy = Literal["single", "mirrored"]
+MULTIWORKER = (
+    "--strategy multiworker is not there: Keras does not train under TensorFlow's "
+    "MultiWorkerMirroredStrategy (docs/support.md says where it fails); use --strategy mirrored "
+    "for the GPUs of one machine, and python -m tuning.search --ray for trainings on many"
+)
 
 
 @contextlib.contextmanager
@@ -38,12 +44,21 @@ def spread(strategy: Strategy, recipe: Recipe) -> Iterator[None]:
         yield
 
 
+def check_strategy(strategy: str) -> None:
+    """Raises `UsageError` for a strategy that there is not."""
+    if strategy == "multiworker":
+        raise UsageError(MULTIWORKER)
+    if strategy not in get_args(Strategy):
+        raise UsageError(unknown("strategy", strategy, get_args(Strategy)))
+
+
 def check_devices(strategy: Strategy, recipe: Recipe) -> list[str]:
     """The devices that share a batch: all GPUs, or all (virtual) processors without any; or none.
 
-    Raises `UsageError` where Keras does not run on TensorFlow, where there are no two devices, and
-    where `recipe` has batches that cannot be shared.
+    Raises `UsageError` where there is no such strategy, where Keras does not run on TensorFlow,
+    where there are no two devices, and where `recipe` has batches that cannot be shared.
     """
+    check_strategy(strategy)
     if strategy == "single":
         return []
     import keras

@@ -16,7 +16,7 @@ from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.fit.log import logged
 from kerasresnet.fit.options import FitOptions
 from kerasresnet.fit.plan import divided, prepare, print_plan, tell_oddities
-from kerasresnet.fit.strategy import Strategy, check_devices
+from kerasresnet.fit.strategy import Strategy
 from kerasresnet.network.budget import check_budget
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run, versions
@@ -134,10 +134,8 @@ def fit_command(options: FitOptions) -> None:
     if options.resume:
         run, data = Run.open(options.resume), None
     else:
-        asked = {"run_dir": options.run_dir, "data_dir": options.data_dir}
+        asked = {name: getattr(options, name) for name in ("run_dir", "data_dir", "strategy")}
         recipe, data, facts = prepare(options.training, options.request(), options.seed, **asked)
-        if devices := check_devices(options.strategy, recipe):
-            facts["device"] = f"{len(devices)} x {facts['device']}"
         if options.dry_run:
             where = f"{options.run_dir or f'runs/<time>-{recipe.name}'} (a dry run makes nothing)"
             print_plan(recipe, data, facts, run=where, export=options.export_to)

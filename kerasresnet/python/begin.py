@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from kerasresnet.data import ImageData
     from kerasresnet.data.request import DataRequest
+    from kerasresnet.fit.strategy import Strategy
     from kerasresnet.python.images import Data
 
 
@@ -28,6 +29,7 @@ def train(
     run_dir: str | Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     data_dir: str | Path | None = None,
+    strategy: Strategy = "single",
     verbose: bool = True,
     **fields: Any,
 ) -> OpenedRun:
@@ -36,8 +38,9 @@ def train(
     `recipe` is a name, a TOML file or a `Recipe` (None: what suits the data), and any of its fields
     can be said beside it: `epochs=3, spec="BB2x64-BN2x100"`. `data` is what `--data` of the command
     takes, a `DataRequest`, or `ImageData` of your own arrays. The run goes to `run_dir`, by default
-    `runs/<time>-<name>`. `callbacks` see the network as it trains, and may stop it. With `verbose`
-    False nothing is printed. On two cores, where TensorFlow was not imported before, its threads
+    `runs/<time>-<name>`. `callbacks` see the network as it trains, and may stop it. `strategy`
+    "mirrored" has all GPUs of the machine share every batch. With `verbose` False nothing is
+    printed. On two cores, where TensorFlow was not imported before, its threads
     are set as the command sets them, for all of this process.
 
     Raises `UsageError` for what makes no sense, `KerasResNetError` where the training fails.
@@ -52,8 +55,9 @@ def train(
     asked = named_after(start.replace(**fields), start, request)
     quiet_tensorflow(training="tensorflow" not in sys.modules)
     run_dir = None if run_dir is None else Path(run_dir)
-    where = {"run_dir": run_dir, "data_dir": data_dir, "verbose": verbose}
-    asked, images, facts = prepare(asked, request, seed, data=images, **where)
+    how = {"strategy": strategy, "verbose": verbose}
+    where = {"run_dir": run_dir, "data_dir": data_dir}
+    asked, images, facts = prepare(asked, request, seed, data=images, **where, **how)
     if verbose:
         tell_oddities(asked, images)
     if run_dir:
@@ -62,7 +66,7 @@ def train(
         run = OpenedRun.create_under(Path("runs"), asked, facts)
     with run.locked(), outcome_written(run):
         settled = asked.replace(precision=facts["precision"])
-        train_run(run, settled, images, seed=seed, callbacks=callbacks, verbose=verbose)
+        train_run(run, settled, images, seed=seed, callbacks=callbacks, **how)
     return run
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import keras
 
     from kerasresnet.data import ImageData
+    from kerasresnet.fit.strategy import Strategy
     from kerasresnet.python.images import Data
 
 
@@ -36,12 +37,14 @@ class OpenedRun(Run):
         *,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         data_dir: str | Path | None = None,
+        strategy: Strategy = "single",
         verbose: bool = True,
     ) -> Self:
         """Do what is missing of the run, as `kerasresnet.fit --resume` does; all but the export.
 
-        `data` is needed where the images were given from Python (None: loaded again). Raises
-        `UsageError` where these are no longer the same, or another process trains the run.
+        `data` is needed where the images were given from Python (None: loaded again); `strategy`
+        is that of `train`, and may be another than before. Raises `UsageError` where the images
+        are no longer the same, or another process trains the run.
         """
         from kerasresnet.fit.training import outcome_written, train_run
         from kerasresnet.machine import quiet_tensorflow
@@ -51,7 +54,8 @@ class OpenedRun(Run):
             recipe, seed = self.recipe.replace(precision=self.fact("precision")), self.fact("seed")
             measured = self.results_path.is_file() and self.holds_model()
             images = None if measured else self._images(data, data_dir, verbose)
-            train_run(self, recipe, images, seed=seed, callbacks=callbacks, verbose=verbose)
+            how = {"callbacks": callbacks, "strategy": strategy, "verbose": verbose}
+            train_run(self, recipe, images, seed=seed, **how)
         return self
 
     def evaluate(

@@ -7,7 +7,9 @@ import sys
 import numpy as np
 import pytest
 
+import kerasresnet
 from kerasresnet.errors import UsageError
+from kerasresnet.fit.options import parse_fit_options
 from kerasresnet.fit.strategy import check_devices
 from kerasresnet.recipe import Recipe
 
@@ -77,8 +79,17 @@ def test_the_losses_are_those_of_one_device(tmp_path, settings):
         np.testing.assert_allclose(cut[what], two[what], rtol=1e-5)
 
 
-def test_one_device_needs_nothing():
+def test_a_strategy_that_there_is_not_is_told_with_what_to_use_instead(capsys):
     assert check_devices("single", Recipe.named("digits")) == []
+    for ask in (
+        lambda: parse_fit_options(["--data", "digits", "--strategy", "multiworker"]),
+        lambda: parse_fit_options(["--strategy=multiworker", "--resume", "run"]),
+        lambda: check_devices("multiworker", Recipe.named("digits")),
+    ):
+        with pytest.raises(UsageError, match=r"docs/support.md .* mirrored .* tuning.search --ray"):
+            ask()
+    with pytest.raises(UsageError, match="did you mean 'mirrored'"):
+        kerasresnet.train("digits", "digits", strategy="miror", verbose=False)
 
 
 def test_a_machine_without_two_devices_is_told():
