@@ -50,9 +50,9 @@ from plagues import (
 from tasks import TASKS, Fit, Task
 from victims import Kill, load_everything, run_victim
 
-from kerasresnet.command import parse
+from kerasresnet.command import exit_on_error, parse
 from kerasresnet.disk import read_json, write_json
-from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
+from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.run import Run
 
 Kind = Literal["kill", "full", "read-only", "damage"]

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
+from kerasresnet.command import exit_on_error
 from kerasresnet.disk import write_json
-from kerasresnet.errors import UsageError, exit_on_error
+from kerasresnet.errors import UsageError
 from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.run import Run, versions
 

@@ -31,9 +31,9 @@ from typing import Any, Literal
 import numpy as np
 import psutil
 
-from kerasresnet.command import parse
+from kerasresnet.command import exit_on_error, parse
 from kerasresnet.disk import read_json, write_json
-from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
+from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.machine import quiet_tensorflow
 
 CLASSES = 10

@@ -27,9 +27,9 @@ import numpy as np
 import tyro
 from scipy.stats import spearmanr
 
-from kerasresnet.command import parse
+from kerasresnet.command import exit_on_error, parse
 from kerasresnet.disk import read_json, write_json
-from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
+from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run, versions

@@ -24,9 +24,9 @@ from typing import Any, Literal
 
 import psutil
 
-from kerasresnet.command import parse
+from kerasresnet.command import exit_on_error, parse
 from kerasresnet.disk import write_json
-from kerasresnet.errors import UsageError, exit_on_error
+from kerasresnet.errors import UsageError
 from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.recipe import Recipe
 from tuning.engine.job import Ended

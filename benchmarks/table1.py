@@ -17,7 +17,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -25,14 +24,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from kerasresnet.command import parse
+from kerasresnet.command import exit_on_error, parse
 from kerasresnet.disk import read_json, write_json
-from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
+from kerasresnet.errors import KerasResNetError, UsageError
+from kerasresnet.fit.plan import facts_of
 from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.recipe import Recipe
 from kerasresnet.report.table1 import ROWS, recipe_of
-from kerasresnet.run import Run, versions
+from kerasresnet.run import Run
 
 if TYPE_CHECKING:
     from kerasresnet.data import ImageData
@@ -185,7 +185,13 @@ def train(each: Plan, seed: int, data: ImageData, options: Table1Options) -> dic
         run.update(status="running", error=None)
     else:
         shutil.rmtree(path, ignore_errors=True)  # killed before it began
-        run = Run.create(path, recipe, facts_of(each, seed, data))
+        facts = {
+            **facts_of(recipe, seed, data.class_names),
+            "data": data.name,
+            "source": data.source,
+            "images": {"part": each.part},  # of the training images, validation within
+        }
+        run = Run.create(path, recipe, facts)
     if not run.results_path.is_file():
         try:
             train_run(run, recipe, part_of(data, each.part, seed), seed=seed)
@@ -196,26 +202,6 @@ def train(each: Plan, seed: int, data: ImageData, options: Table1Options) -> dic
     target.parent.mkdir(parents=True, exist_ok=True)
     write_json(target, results)
     return results
-
-
-def facts_of(each: Plan, seed: int, data: ImageData) -> dict[str, Any]:
-    """What run.json says, as for any run."""
-    from kerasresnet.machine import describe_device, resolve_precision
-
-    return {
-        "name": each.recipe.name,
-        "data": data.name,
-        "source": data.source,
-        "images": {"part": each.part},  # of the training images, validation within
-        "seed": seed,
-        "precision": resolve_precision(each.recipe.precision),
-        "device": describe_device(),
-        "parameters": count_parameters(each.recipe.spec),
-        "macs": count_macs(each.recipe.spec),
-        "labels": list(data.class_names),
-        "versions": versions(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
 
 
 def train_all(plans: list[Plan], options: Table1Options) -> int:

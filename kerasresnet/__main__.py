@@ -10,7 +10,8 @@ import sys
 from typing import NamedTuple
 
 from kerasresnet import __version__
-from kerasresnet.errors import UsageError, exit_on_error, unknown
+from kerasresnet.command import exit_on_error
+from kerasresnet.errors import UsageError, unknown
 
 
 class Command(NamedTuple):

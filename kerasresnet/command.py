@@ -1,4 +1,4 @@
-"""What every command shares: how its flags are read, facts and times told, and waits."""
+"""What every command shares: how flags are read, facts and times told, waits, and how it ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kerasresnet.errors import UsageError, quoted
+from kerasresnet.disk import is_full
+from kerasresnet.errors import KerasResNetError, UsageError, quoted
 from kerasresnet.network.spec import ResNetSpec
 
 _LONG = 5.0  # seconds that nobody wonders about
@@ -103,6 +104,58 @@ def _strange(received: list[str], lines: list[str]) -> str:
         return f"there is no flag {flag.split('=')[0]}"
     listed = ", ".join(near[:-1]) + (" or " if near[1:] else "") + near[-1]
     return f"there is no flag {flag.split('=')[0]}: did you mean {listed}?"
+
+
+@contextlib.contextmanager
+def exit_on_error(command: str) -> Iterator[None]:
+    """Turn the errors above into one line on stderr and their exit code; bugs keep a traceback.
+
+    So does the system's refusal of a file (a full disk, a missing permission): exit code 1; a
+    backend that Keras does not find: 2. Who reads our output may stop before its end, as `head`
+    does: 141, what a shell says of that. A terminal that cannot show a sign shows a question mark.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # a stream of somebody else's
+            stream.reconfigure(errors="replace")
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Else Python flushes once more at its end, and says what it thinks of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(141)
+    except (KerasResNetError, OSError) as error:
+        full = isinstance(error, OSError) and is_full(error)
+        hint = "; free some room, then type the same again" if full else ""
+        print(f"{command}: error: {error}{hint}", file=sys.stderr)
+        sys.exit(getattr(error, "exit_code", 1))
+    except (ImportError, ValueError) as error:
+        if not (missing := _missing_backend(error)):
+            raise
+        print(f"{command}: error: {missing}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{command}: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+_BACKENDS = ("tensorflow", "jax", "torch", "openvino")
+
+
+def _missing_backend(error: Exception) -> str | None:
+    """The sentence for a backend that Keras cannot load; None where `error` is another."""
+    asked = os.environ.get("KERAS_BACKEND")
+    if isinstance(error, ModuleNotFoundError) and error.name in _BACKENDS:
+        where = f"KERAS_BACKEND={asked}" if asked == error.name else "Keras' own settings"
+        return (
+            f"the Keras backend {error.name} ({where}) is not installed here; "
+            "type unset KERAS_BACKEND for tensorflow, or install it"
+        )
+    if asked and asked not in _BACKENDS and "backend" in str(error):
+        return f"KERAS_BACKEND={asked} is no backend of Keras; type unset KERAS_BACKEND"
+    return None
 
 
 def print_facts(rows: Mapping[str, str]) -> None:

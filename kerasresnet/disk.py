@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import socket
+import tomllib
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +92,31 @@ def read_json(path: Path) -> Any:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise KerasResNetError(f"cannot read {path}: {reason}") from None
+
+
+def read_toml(path: Path, what: str, instead: str = "") -> dict[str, Any]:
+    """What a TOML file says; `what` it should be, and what to give `instead`, stand in the error.
+
+    Raises `UsageError` where it cannot be read, or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{what} {path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{what} {path} is nested too deep") from None
+    except (OSError, ValueError) as error:  # a NUL in the path, an integer of 5,000 digits
+        reason, name = getattr(error, "strerror", None) or error, str(path).replace("\0", r"\0")
+        raise UsageError(f"cannot read {what} {name}: {reason}{instead}") from None
+
+
+def made(folder: Path, what: str) -> Path:
+    """`folder`, made where it is missing. Raises `UsageError` where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the {what} directory {folder}: {error.strerror}") from None
+    return folder
 
 
 def is_full(error: BaseException) -> bool:

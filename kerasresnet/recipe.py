@@ -7,7 +7,6 @@ what it reaches. A file may start from another: `base = "quick"`, then what diff
 from __future__ import annotations
 
 import re
-import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,6 +15,7 @@ import tomli_w
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from kerasresnet.augment.policy import parse_step, step_text
+from kerasresnet.disk import read_toml
 from kerasresnet.errors import UsageError, unknown
 from kerasresnet.network.budget import DEFAULT_LIMIT, count_macs
 from kerasresnet.network.resolution import sizes_by_epoch
@@ -225,18 +225,9 @@ class Recipe(Schema):
 
     @classmethod
     def _from_toml(cls, path: Path, seen: tuple[Path, ...]) -> Self:
-        try:
-            fields = tomllib.loads(path.read_text(encoding="utf-8"))
-        except tomllib.TOMLDecodeError as error:
-            raise UsageError(f"recipe {path} is not valid TOML: {error}") from None
-        except RecursionError:
-            raise UsageError(f"recipe {path} is nested too deep") from None
-        except (OSError, ValueError) as error:  # a NUL in the path, an integer of 5,000 digits
-            reason, name = getattr(error, "strerror", None) or error, str(path).replace("\0", r"\0")
-            raise UsageError(
-                f"cannot read recipe {name}: {reason}; give a TOML file, or one of "
-                f"{', '.join(cls.names())}"
-            ) from None
+        fields = read_toml(
+            path, "recipe", f"; give a TOML file, or one of {', '.join(cls.names())}"
+        )
         try:
             base = fields.pop("base", None)
             if base is None:

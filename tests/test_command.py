@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from kerasresnet.command import read_count, waiting_for
-from kerasresnet.errors import UsageError, exit_on_error
+from kerasresnet.command import exit_on_error, read_count, waiting_for
+from kerasresnet.errors import UsageError
 from kerasresnet.fit.options import parse_fit_options
 
 

@@ -24,7 +24,7 @@ def test_help_is_shown_on_every_terminal(command, encoding):
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_signs_that_a_terminal_does_not_have_stop_no_command(encoding):
     code = (
-        "from kerasresnet.errors import exit_on_error\nfrom rich.console import Console\n"
+        "from kerasresnet.command import exit_on_error\nfrom rich.console import Console\n"
         "with exit_on_error('x'):\n    print('β × …')\n    Console().print('β × …')\n"
         "    raise OSError(28, 'No space left on device', 'β')\n"
     )

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from kerasresnet.command import exit_on_error
 from kerasresnet.disk import write_json
-from kerasresnet.errors import KerasResNetError, exit_on_error
+from kerasresnet.errors import KerasResNetError
 from kerasresnet.report.tables import faults_table
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kerasresnet.augment.policy import parse_step
-from kerasresnet.command import parse
+from kerasresnet.command import exit_on_error, parse
 from kerasresnet.data.options import DataOptions
-from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
+from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.machine import quiet_tensorflow
 
 

@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kerasresnet.command import parse
+from kerasresnet.command import exit_on_error, parse
 from kerasresnet.disk import write_text
-from kerasresnet.errors import UsageError, exit_on_error
+from kerasresnet.errors import UsageError
 from kerasresnet.report.pictures import read_results, results_so_far
 from kerasresnet.run import Run
 

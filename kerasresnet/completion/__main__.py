@@ -15,8 +15,7 @@ from typing import Annotated, Literal, get_args
 import tyro
 
 from kerasresnet.__main__ import COMMANDS
-from kerasresnet.command import parse, registry
-from kerasresnet.errors import exit_on_error
+from kerasresnet.command import exit_on_error, parse, registry
 
 Shell = Literal["bash", "zsh", "fish"]
 

@@ -3,7 +3,7 @@
 Importing this package imports neither TensorFlow nor Keras; its functions do when they are called.
 """
 
-from kerasresnet.data.catalog import CATALOG, DATASETS, load_data
+from kerasresnet.data.catalog import CATALOG, DATASETS
 from kerasresnet.data.images import ImageData
 from kerasresnet.data.pipeline import (
     eval_dataset,
@@ -11,7 +11,7 @@ from kerasresnet.data.pipeline import (
     train_dataset,
     train_val_split,
 )
-from kerasresnet.data.request import DataRequest, load_again
+from kerasresnet.data.request import DataRequest, load_again, load_data
 
 __all__ = [
     "CATALOG",

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
-from kerasresnet.command import parse
+from kerasresnet.command import exit_on_error, parse
 from kerasresnet.data.options import DataOptions
 from kerasresnet.disk import cannot_write, staged
-from kerasresnet.errors import UsageError, exit_on_error
+from kerasresnet.errors import UsageError
 from kerasresnet.machine import quiet_tensorflow
 
 if TYPE_CHECKING:

@@ -1,16 +1,11 @@
-"""The data sets by name: a row each, and one way to load any images that can be asked for."""
+"""The data sets by name: a row each."""
 
 from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kerasresnet.errors import UsageError, unknown
-
-if TYPE_CHECKING:
-    from kerasresnet.data.images import ImageData
 
 CIFAR10_CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
@@ -126,27 +121,6 @@ def row_of(name: str) -> DataSet:
 def licence_of(data: str | None) -> str:
     """What may be done with a data set of that name, as far as we know."""
     return CATALOG[data].licence if data in CATALOG else "see where the data came from"
-
-
-def load_data(
-    name: str = "cifar10", data_dir: str | Path | None = None, *, verbose: bool = True
-) -> ImageData:
-    """All images and labels that `name` asks for: in memory, or pictures too many for it in a file.
-
-    `name` is a data set of the catalogue, `tfds:NAME[:CONFIG]`, or the path of a folder, a .csv or
-    a .parquet; `kerasresnet.data.DataRequest` says size and split as well. `cifar10` is read from
-    `data_dir`, or else from the folder in the variable TFDS_DATA_DIR, or else from
-    `~/tensorflow_datasets`; where it is not prepared yet, it is downloaded first. `digits` is part
-    of scikit-learn and needs neither a network nor a folder.
-
-    Raises:
-        UsageError: an unknown name, pictures that cannot be used, or a folder that cannot be
-            written to.
-        KerasResNetError: no source of the images answered, or the disk is full.
-    """
-    from kerasresnet.data.request import DataRequest
-
-    return DataRequest.parse(name).load(data_dir, verbose=verbose)
 
 
 def own_loader(row: DataSet):

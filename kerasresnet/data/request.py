@@ -215,6 +215,25 @@ class DataRequest:
         return self.row.tfds if self.row else self.data.removeprefix(TFDS).replace(":", "/")
 
 
+def load_data(
+    name: str = "cifar10", data_dir: str | Path | None = None, *, verbose: bool = True
+) -> ImageData:
+    """All images and labels that `name` asks for: in memory, or pictures too many for it in a file.
+
+    `name` is a data set of the catalogue, `tfds:NAME[:CONFIG]`, or the path of a folder, a .csv or
+    a .parquet; `kerasresnet.data.DataRequest` says size and split as well. `cifar10` is read from
+    `data_dir`, or else from the folder in the variable TFDS_DATA_DIR, or else from
+    `~/tensorflow_datasets`; where it is not prepared yet, it is downloaded first. `digits` is part
+    of scikit-learn and needs neither a network nor a folder.
+
+    Raises:
+        UsageError: an unknown name, pictures that cannot be used, or a folder that cannot be
+            written to.
+        KerasResNetError: no source of the images answered, or the disk is full.
+    """
+    return DataRequest.parse(name).load(data_dir, verbose=verbose)
+
+
 def load_again(
     data: str,
     settings: Mapping[str, Any] | None = None,

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from kerasresnet.command import parse, waiting_for
+from kerasresnet.command import exit_on_error, parse, waiting_for
 from kerasresnet.data.options import DataOptions
-from kerasresnet.errors import UsageError, exit_on_error
+from kerasresnet.errors import UsageError
 from kerasresnet.evaluate.measure import measure, measure_with_tta
 from kerasresnet.load.predictor import Predictor, load_predictor
 from kerasresnet.machine import quiet_tensorflow

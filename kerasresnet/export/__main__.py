@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from kerasresnet.command import parse, waiting_for
-from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
+from kerasresnet.command import exit_on_error, parse, waiting_for
+from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.run import Run
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from kerasresnet.command import parse, waiting_for
+from kerasresnet.command import exit_on_error, parse, waiting_for
 from kerasresnet.data.options import DataOptions
 from kerasresnet.disk import write_json
-from kerasresnet.errors import UsageError, exit_on_error
+from kerasresnet.errors import UsageError
 from kerasresnet.find_lr.sweep import Sweep, sweep
 from kerasresnet.fit.options import check_seed
 from kerasresnet.machine import quiet_tensorflow

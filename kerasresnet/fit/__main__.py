@@ -8,8 +8,7 @@ python -m kerasresnet.fit --resume runs/20260131-101500-quick
 
 from __future__ import annotations
 
-from kerasresnet.command import waiting_for
-from kerasresnet.errors import exit_on_error
+from kerasresnet.command import exit_on_error, waiting_for
 from kerasresnet.fit.options import parse_fit_options
 from kerasresnet.fit.training import fit_command
 from kerasresnet.machine import quiet_tensorflow

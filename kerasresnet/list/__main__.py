@@ -16,9 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from kerasresnet.augment.policy import Step
-from kerasresnet.command import parse
+from kerasresnet.command import exit_on_error, parse
 from kerasresnet.data.catalog import CATALOG
-from kerasresnet.errors import exit_on_error
 from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.network.spec import NAMED_SPECS, ResNetSpec
 from kerasresnet.recipe import NESTEROV, OPTIMIZERS, Recipe

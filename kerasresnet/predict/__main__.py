@@ -16,11 +16,12 @@ from typing import Annotated, Any
 
 import tyro
 
-from kerasresnet.command import parse, waiting_for
-from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
+from kerasresnet.command import exit_on_error, parse, waiting_for
+from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.predict.classify import classify
 from kerasresnet.predict.images import Source, find_images
-from kerasresnet.predict.target import Target, open_target
+from kerasresnet.predict.interface import Target
+from kerasresnet.predict.target import open_target
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from kerasresnet.data.pixels import ImageError, can_go_as_bytes, to_pixels
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.predict.images import Source
-from kerasresnet.predict.target import Refused, Target
+from kerasresnet.predict.interface import Refused, Target
 
 Row = tuple[np.ndarray, str | None]  # probabilities [classes], name of the most probable
 _BATCH_BYTES = 32 << 20  # of the files of one batch

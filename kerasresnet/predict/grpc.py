@@ -11,7 +11,7 @@ import numpy as np
 
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.machine import quiet_tensorflow
-from kerasresnet.predict.target import (
+from kerasresnet.predict.interface import (
     BYTES,
     BYTES_INPUT,
     PIXELS,

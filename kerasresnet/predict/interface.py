@@ -1,4 +1,4 @@
-"""What classifies: an export, a run or a .keras file here, or a server over REST or gRPC.
+"""What every target takes and answers, wherever it runs.
 
 All of them take raw pixels (`serving_default`: `images`), and where the export has the signature
 `serving_bytes` also the bytes of PNG and JPEG files (`image_bytes`).
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from kerasresnet.errors import KerasResNetError, UsageError
+from kerasresnet.errors import KerasResNetError
 
 PIXELS, PIXELS_INPUT = "serving_default", "images"  # uint8 [N, H, W, C]
 BYTES, BYTES_INPUT = "serving_bytes", "image_bytes"  # string [N]
@@ -47,34 +46,6 @@ class Target(Protocol):
         Raises `Refused` for the images, `KerasResNetError` where nothing more can be expected.
         """
         ...
-
-
-def open_target(
-    text: str, *, timeout: float = 30.0, verbose: bool = False, trust: bool = False
-) -> Target:
-    """Load or reach what `text` names: a path, or an http://, https:// or grpc:// address.
-
-    `timeout` is how many seconds a server may take for one answer, `trust` says to load a file that
-    could do more than answer. Only a REST server is spoken to
-    without TensorFlow. Raises `UsageError` for something else, `KerasResNetError` where it does
-    not load or answer.
-    """
-    scheme, found, _ = text.partition("://")
-    if not found:
-        from kerasresnet.predict.local import open_local
-
-        return open_local(Path(text), verbose, trust=trust)
-    if scheme in ("http", "https"):
-        from kerasresnet.predict.rest import RestServer
-
-        return RestServer(text, timeout)
-    if scheme == "grpc":
-        from kerasresnet.predict.grpc import GrpcServer
-
-        return GrpcServer(text, timeout, verbose)
-    raise UsageError(
-        f"a server is http://host:8501/v1/models/NAME or grpc://host:8500/NAME, received {text}"
-    )
 
 
 def read_signatures(

@@ -13,7 +13,7 @@ from kerasresnet.load.predictor import load_predictor
 from kerasresnet.load.runtimes import CLASS_NAMES, SAVED_MODEL, newest_version
 from kerasresnet.load.trust import refuse_file_operations
 from kerasresnet.machine import quiet_tensorflow
-from kerasresnet.predict.target import (
+from kerasresnet.predict.interface import (
     BYTES,
     BYTES_INPUT,
     PIXELS,

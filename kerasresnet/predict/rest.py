@@ -10,7 +10,7 @@ import numpy as np
 import requests
 
 from kerasresnet.errors import KerasResNetError, UsageError
-from kerasresnet.predict.target import (
+from kerasresnet.predict.interface import (
     BYTES,
     BYTES_INPUT,
     PIXELS,

@@ -17,8 +17,8 @@ import psutil
 import tyro
 
 from kerasresnet import machine
-from kerasresnet.command import parse, print_facts, waiting_for
-from kerasresnet.errors import UsageError, exit_on_error
+from kerasresnet.command import exit_on_error, parse, print_facts, waiting_for
+from kerasresnet.errors import UsageError
 from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.network.spec import ResNetSpec
 from kerasresnet.profile.steps import a_second, matrix_products, training_step

@@ -19,9 +19,9 @@ from typing import Annotated
 
 import tyro
 
-from kerasresnet.command import parse, waiting_for
+from kerasresnet.command import exit_on_error, parse, waiting_for
 from kerasresnet.disk import write_text
-from kerasresnet.errors import UsageError, exit_on_error
+from kerasresnet.errors import UsageError
 from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.report.canvas import Form
 from kerasresnet.report.table1 import table1

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from kerasresnet.disk import read_json
 from kerasresnet.network.budget import count_parameters
 from kerasresnet.recipe import Recipe
-from kerasresnet.report.tables import TABLE1, mean_accuracy, pflop_of
+from kerasresnet.report.tables import TABLE1, markdown, mean_accuracy, pflop_of
 
 
 class Said(NamedTuple):
@@ -51,9 +51,8 @@ def table1(folder: Path) -> str:
     small = {row: results_in(folder / TABLE1 / f"{row:02}") for row in ROWS}
     heads = ["row", "block types", "blocks", "channels", "optimizer", "parameters, said", "exact"]
     heads += ["test accuracy, said", "ours, small cost", "images × epochs", "ours, in full"]
-    sides = "|---:|---|---|---|---|---:|---:|---:|---:|---:|---|"
-    lines = [f"| {' | '.join(heads)} |", sides]
-    lines += [_row(row, small[row], _in_full(folder, row)) for row in ROWS]
+    rows = [_row(row, small[row], _in_full(folder, row)) for row in ROWS]
+    lines = markdown(heads, "rllllrrrrrl", rows)
     lines += ["", f"\\* {recipe_of(1).epochs} epochs, all others {USUAL_EPOCHS}."]
     found = {row: results for row, results in small.items() if results}
     if found:
@@ -67,12 +66,12 @@ def results_in(folder: Path) -> Results:
     return sorted(found, key=lambda results: results["seed"])
 
 
-def _row(row: int, small: Results, full: str) -> str:
+def _row(row: int, small: Results, full: str) -> list[str]:
     recipe, said = recipe_of(row), SAID[row - 1]
     stacks = recipe.spec.stacks
     shorter = "\\*" if recipe.epochs != USUAL_EPOCHS else ""
     images = f"{small[0]['images']['train']:,} × {len(small[0]['epochs'])}" if small else "–"
-    cells = [
+    return [
         str(row),
         " ".join(stack.block for stack in stacks),
         " ".join(str(stack.blocks) for stack in stacks),
@@ -85,7 +84,6 @@ def _row(row: int, small: Results, full: str) -> str:
         images,
         full,
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _accuracy(runs: Results) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,17 @@ from kerasresnet.disk import read_json
 from kerasresnet.errors import UsageError
 
 TABLE1 = "table1"  # the folder of all rows of Table 1 at a small cost
+
+
+def markdown(head: Sequence[str], sides: str, rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table; `sides` has an l or r for each column."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "|" + "".join(f" {cell} |" if cell else " |" for cell in cells)
+
+    rule = "".join({"l": "---|", "r": "---:|"}[side] for side in sides)
+    escaped = ([cell.replace("|", "\\|") for cell in row] for row in rows)
+    return [line(head), f"|{rule}", *map(line, escaped)]
 
 
 def results_table(folder: Path) -> str:
@@ -29,20 +41,17 @@ def results_table(folder: Path) -> str:
     if not found:
         raise UsageError(f"{folder} holds no result files; give a folder with results.json files")
     found.sort(key=lambda results: (_setting(results), results["seed"]))
-    lines = [
-        "| recipe | network | parameters | MACs | data: train / val / test | epochs | PFLOP "
-        "| seeds | minutes (median) | test accuracy | with mirror image |",
-        "|---|---|---:|---:|---|---:|---:|---|---|---:|---:|",
-    ]
-    lines += [_row(list(group)) for _, group in itertools.groupby(found, key=_setting)]
-    return "\n".join(lines)
+    head = ["recipe", "network", "parameters", "MACs", "data: train / val / test", "epochs"]
+    head += ["PFLOP", "seeds", "minutes (median)", "test accuracy", "with mirror image"]
+    rows = [_row(list(group)) for _, group in itertools.groupby(found, key=_setting)]
+    return "\n".join(markdown(head, "llrrlrrllrr", rows))
 
 
 def _setting(results: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(results[key]) for key in ("name", "data", "precision", "recipe"))
 
 
-def _row(runs: list[dict[str, Any]]) -> str:
+def _row(runs: list[dict[str, Any]]) -> list[str]:
     first = runs[0]
     images = first["images"]
     minutes: dict[str, list[float]] = {}
@@ -50,24 +59,22 @@ def _row(runs: list[dict[str, Any]]) -> str:
         minutes.setdefault(run["device"], []).append(run["train_seconds"] / 60)
     plain = [run["test"]["accuracy"] for run in runs]
     mirrored = [run["test"]["tta"]["flip"]["accuracy"] for run in runs if "tta" in run["test"]]
-    return " | ".join(
-        [
-            f"| `{first['name']}`",
-            f"`{first['recipe']['spec']}`",
-            f"{first['parameters']:,}",
-            f"{first['macs'] / 1e6:.1f} M",
-            f"{first['data']}: {images['train']:,} / {images['val']:,} / {images['test']:,}",
-            str(len(first["epochs"])),
-            f"{pflop_of(first):.2g}",
-            ", ".join(str(run["seed"]) for run in runs),
-            "; ".join(
-                f"{statistics.median(each):.1f} ({device}, {first['precision']})"
-                for device, each in minutes.items()
-            ),
-            mean_accuracy(plain, bold=True),
-            f"{mean_accuracy(mirrored) if len(mirrored) == len(runs) else '–'} |",
-        ]
-    )
+    return [
+        f"`{first['name']}`",
+        f"`{first['recipe']['spec']}`",
+        f"{first['parameters']:,}",
+        f"{first['macs'] / 1e6:.1f} M",
+        f"{first['data']}: {images['train']:,} / {images['val']:,} / {images['test']:,}",
+        str(len(first["epochs"])),
+        f"{pflop_of(first):.2g}",
+        ", ".join(str(run["seed"]) for run in runs),
+        "; ".join(
+            f"{statistics.median(each):.1f} ({device}, {first['precision']})"
+            for device, each in minutes.items()
+        ),
+        mean_accuracy(plain, bold=True),
+        mean_accuracy(mirrored) if len(mirrored) == len(runs) else "–",
+    ]
 
 
 def pflop_of(results: dict[str, Any]) -> float:
@@ -92,17 +99,15 @@ def speed_table(path: Path) -> str:
     measured = read_json(path)
     medians = {name: statistics.median(rates) for name, rates in measured["rates"].items()}
     ours = medians[measured["ours"]]
-    lines = ["| | images/s (median) | our crop, flip, RandAugment is |", "|---|---:|---:|"]
-    lines += [
-        f"| {name} | {rate:,.0f} | {ours / rate:.1f} x as fast |" for name, rate in medians.items()
-    ]
+    head = ["", "images/s (median)", "our crop, flip, RandAugment is"]
+    rows = ([name, f"{r:,.0f}", f"{ours / r:.1f} x as fast"] for name, r in medians.items())
     how = (
         f"{measured['device']}; batches of {measured['batch_size']}, {measured['rounds']} rounds "
         "in turn."
     )
     if measured["waiting"] is not None:
         how += f" Training with `quick` waits {measured['waiting']:.2%} of its time for data."
-    return "\n".join([*lines, "", how])
+    return "\n".join([*markdown(head, "lrr", rows), "", how])
 
 
 def serving_table(path: Path) -> str:
@@ -112,8 +117,8 @@ def serving_table(path: Path) -> str:
         {name: statistics.median(values) for name, values in measured[what].items()}
         for what in ("milliseconds", "images_a_second")
     )
-    lines = ["| | 1 image, ms | 64 images, images/s |", "|---|---:|---:|"]
-    lines += [f"| {name} | {latency[name]:.2f} | {rates[name]:,.0f} |" for name in latency]
+    rows = ([name, f"{latency[name]:.2f}", f"{rates[name]:,.0f}"] for name in latency)
+    lines = markdown(["", "1 image, ms", "64 images, images/s"], "lrr", rows)
     costs = (statistics.median(values) for values in measured["extra_cost"].values())
     how = (
         f"{measured['device']}; `{measured['network']}`, {measured['rounds']} rounds in turn, "
@@ -126,11 +131,11 @@ def serving_table(path: Path) -> str:
 def formats_table(path: Path) -> str:
     """A Markdown table of what benchmarks/formats.py measured into the JSON file `path`."""
     measured = read_json(path)
-    lines = ["| | test accuracy | same class as Keras | MB |", "|---|---:|---:|---:|"]
-    lines += [
-        f"| {name} | {row['accuracy']:.2%} | {row['same_class']:.2%} | {row['megabytes']:.2f} |"
+    rows = (
+        [name, f"{row['accuracy']:.2%}", f"{row['same_class']:.2%}", f"{row['megabytes']:.2f}"]
         for name, row in measured["formats"].items()
-    ]
+    )
+    lines = markdown(["", "test accuracy", "same class as Keras", "MB"], "lrrr", rows)
     how = f"`{measured['recipe']}`, seed {measured['seed']}, all test images of {measured['data']}."
     return "\n".join([*lines, "", how])
 
@@ -148,15 +153,14 @@ def faults_table(path: Path) -> str:
     """A Markdown table of what benchmarks/faults.py counted into the JSON file `path`."""
     found = read_json(path)
     counts = Counter((row["kind"], row["task"], row["result"]) for row in found["outcomes"])
-    lines = [
-        "| | | tried | survived | refused | lost | tracebacks |",
-        "|---|---|---:|---:|---:|---:|---:|",
-    ]
+    rows = []
     for kind, name in FAULTS.items():
         for task in ("fit", "search", "export"):
             each = [counts[kind, task, result] for result in RESULTS]
             if sum(each):
-                lines.append(f"| {task} | {name} | {' | '.join(map(str, [sum(each), *each]))} |")
+                rows.append([task, name, *map(str, [sum(each), *each])])
+    head = ["", "", "tried", "survived", "refused", "lost", "tracebacks"]
+    lines = markdown(head, "llrrrrr", rows)
     how = f"{found['device']}; {found['precision']}, TensorFlow {found['versions']['tensorflow']}."
     return "\n".join([*lines, "", how])
 

@@ -16,8 +16,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from kerasresnet.command import parse
-from kerasresnet.errors import UsageError, exit_on_error
+from kerasresnet.command import exit_on_error, parse
+from kerasresnet.errors import UsageError
 from kerasresnet.network.budget import (
     DEFAULT_LIMIT,
     convolutions,

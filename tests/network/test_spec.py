@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from strategies import specs
 
-from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error, unknown
+from kerasresnet.command import exit_on_error
+from kerasresnet.errors import KerasResNetError, UsageError, unknown
 from kerasresnet.network.spec import NAMED_SPECS, ResNetSpec, StackSpec
 from kerasresnet.schema import Schema
 

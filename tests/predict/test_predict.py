@@ -18,7 +18,8 @@ from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.predict import __main__ as command
 from kerasresnet.predict.classify import classify
 from kerasresnet.predict.images import find_images
-from kerasresnet.predict.target import Answer, Refused, open_target
+from kerasresnet.predict.interface import Answer, Refused
+from kerasresnet.predict.target import open_target
 
 COMMAND = [sys.executable, "-m", "kerasresnet.predict"]
 WATCHED = [sys.executable, "-X", "importtime", *COMMAND[1:]]

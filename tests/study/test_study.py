@@ -144,8 +144,10 @@ def test_a_study_of_your_own_pictures_has_their_classes_and_tells_its_runs(here,
     facts, refused = look(
         study.settings, DataRequest.from_facts(study.data, study.data_settings), None, False
     )
-    assert not refused and facts["labels"] == ["a", "b"]
-    assert facts["data_settings"]["size"] == [16, 16] and facts["data_settings"]["fingerprint"]
+    assert not refused and set(facts) == {"base", "ema-0.9"}
+    assert all(each["labels"] == ["a", "b"] for each in facts.values())
+    settings = facts["base"]["data_settings"]
+    assert settings["size"] == [16, 16] and settings["fingerprint"]
 
 
 # The directory

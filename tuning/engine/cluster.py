@@ -82,10 +82,8 @@ class Cluster:
 
         Raises `Died` where its process or node ends.
         """
-        ended = self._result(self._start(Job("call", function, arguments, again=False)), "call")
-        if ended.error:
-            raise ended.error
-        return ended.value
+        started = self._start(Job("call", function, arguments, again=False))
+        return self._result(started, "call").result()
 
     def call_here(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """`call`, on this machine."""

@@ -27,6 +27,12 @@ class Ended(NamedTuple):
     value: Any = None
     error: KerasResNetError | None = None
 
+    def result(self) -> Any:
+        """What it returned; raises what it raised."""
+        if self.error:
+            raise self.error
+        return self.value
+
 
 class Engine(Protocol):
     """Where jobs run. Placing them, noticing what died, and running it again is its business."""

@@ -70,9 +70,7 @@ class Local:
         while not (found := [ended for ended in self._done if ended.name == job.name]):
             self._step(1.0)
         self._done.remove(found[0])
-        if found[0].error:
-            raise found[0].error
-        return found[0].value
+        return found[0].result()
 
     call_here = call
 

@@ -20,10 +20,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from kerasresnet.command import print_facts
+from kerasresnet.command import exit_on_error, print_facts
 from kerasresnet.data import DataRequest
 from kerasresnet.disk import write_text
-from kerasresnet.errors import exit_on_error
 from kerasresnet.network.budget import count_parameters
 from kerasresnet.network.spec import ResNetSpec
 from kerasresnet.recipe import Recipe

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +12,7 @@ import tyro
 
 from kerasresnet.command import parse
 from kerasresnet.data.options import DataOptions
+from kerasresnet.disk import read_toml
 from kerasresnet.errors import UsageError
 from kerasresnet.fit.plan import fitted
 from kerasresnet.recipe import Recipe
@@ -128,16 +128,8 @@ def read_space(path: Path) -> dict[str, Any]:
 
     Raises `UsageError` where the file cannot be read or is not TOML.
     """
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"cannot read space {path}: {getattr(error, 'strerror', None) or error}"
-        ) from None
-    except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits
-        raise UsageError(f"space {path} is not valid TOML: {error}") from None
     flat: dict[str, Any] = {}
-    for name, value in found.items():
+    for name, value in read_toml(path, "space").items():
         if isinstance(value, dict):
             flat |= {f"{name}.{key}": inner for key, inner in value.items()}
         else:

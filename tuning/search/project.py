@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from kerasresnet.disk import ASIDE, locked, read_json, write_json
+from kerasresnet.disk import ASIDE, locked, made, read_json, write_json
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.network.budget import DEFAULT_LIMIT
 from kerasresnet.recipe import Recipe
@@ -105,12 +105,8 @@ class Project:
         """
         if path.exists() and not _ours(path):
             raise UsageError(f"{path} is no search of ours; choose another --search-dir")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"cannot make the search directory {path}: {error.strerror}") from None
         refusal = f"another search is running in {path}; wait for it, or stop it"
-        with locked(path / "search.lock", refusal):
+        with locked(made(path, "search") / "search.lock", refusal):
             yield cls(path)
 
     def begin(self, settings: Settings, space: Space) -> Project:

@@ -14,9 +14,9 @@ import numpy as np
 
 from kerasresnet.disk import is_full, locked, read_json, write_json
 from kerasresnet.errors import KerasResNetError, first_line
-from kerasresnet.network.budget import check_budget, count_macs, count_parameters
-from kerasresnet.recipe import Recipe
-from kerasresnet.run import Run, versions
+from kerasresnet.fit.plan import facts_of
+from kerasresnet.network.budget import check_budget
+from kerasresnet.run import Run
 from tuning.search.images import SearchImages, search_images
 from tuning.search.project import OBJECTIVE, Project, trial_folder
 
@@ -103,7 +103,9 @@ def run_of(
     else:
         recipe = project.space.recipe(values)
         seed = trial_seed(project.settings.seed, trial_id)
-        Run.create(aside, recipe, _facts(recipe, seed, images))
+        facts = facts_of(recipe, seed, images.class_names)
+        counted = {"train": len(images.train[0]), "val": len(images.val[0])}
+        Run.create(aside, recipe, facts | {"images": counted})
     os.rename(aside, home / "run")
     return Run.open(home / "run")
 
@@ -111,23 +113,6 @@ def run_of(
 def trial_seed(seed: int, trial_id: str) -> int:
     """Seeds far apart, the same on every machine, whoever runs the trial."""
     return int(np.random.SeedSequence([seed, int(trial_id)]).generate_state(1)[0]) % 2**31
-
-
-def _facts(recipe: Recipe, seed: int, images: SearchImages) -> dict[str, Any]:
-    from kerasresnet.machine import describe_device, resolve_precision
-
-    return {
-        "name": recipe.name,
-        "seed": seed,
-        "precision": resolve_precision(recipe.precision),
-        "device": describe_device(),
-        "parameters": count_parameters(recipe.spec),
-        "macs": count_macs(recipe.spec),
-        "labels": list(images.class_names),
-        "images": {"train": len(images.train[0]), "val": len(images.val[0])},
-        "versions": versions(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
 
 
 def _count_start(home: Path, driver: str) -> None:

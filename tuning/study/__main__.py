@@ -21,7 +21,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from kerasresnet.errors import KerasResNetError, UsageError, exit_on_error
+from kerasresnet.command import exit_on_error
+from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.network.budget import count_macs, count_parameters
 from tuning.study.options import StudyOptions, parse_study_options
 from tuning.study.process import examine, train

@@ -13,8 +13,7 @@ from typing import Any
 
 from kerasresnet.data import DataRequest
 from kerasresnet.errors import KerasResNetError, UsageError
-from kerasresnet.network.budget import count_macs, count_parameters
-from kerasresnet.run import Run, versions
+from kerasresnet.run import Run
 from tuning.engine.job import Died
 from tuning.engine.local import Local
 from tuning.study.factors import Setting
@@ -26,7 +25,7 @@ PATIENCE = 60.0  # seconds that an interrupted training may take to write down w
 def examine(
     study: Study, data_dir: Path | None, *, fit_only: bool = False
 ) -> tuple[dict[str, Any], list[str]]:
-    """What every run's run.json says, and one sentence for each setting that the data refuses.
+    """What run.json says by the recipe's name, and a sentence for each setting the data refuses.
 
     With `fit_only`, or where the data refuses some, only the sentences. Not in this process: one
     that has looked at an accelerator keeps hold of its memory.
@@ -47,7 +46,7 @@ def look(
     settings: tuple[Setting, ...], request: DataRequest, data_dir: Path | None, fit_only: bool
 ) -> tuple[dict[str, Any], list[str]]:
     """`examine`, in the process that does it."""
-    from kerasresnet.fit.plan import check_fits
+    from kerasresnet.fit.plan import check_fits, facts_of
     from kerasresnet.machine import quiet_tensorflow
 
     if request.data != "digits":  # they need no TensorFlow
@@ -61,15 +60,10 @@ def look(
     if mistakes or fit_only:
         return {}, [f"{label}: {error}" for error, label in mistakes.items()]
     quiet_tensorflow()
-    from kerasresnet.machine import describe_device, resolve_precision
-
-    precisions = {setting.recipe.precision for setting in settings}
+    shared = {**request.to_facts(data), "source": data.source}
+    recipes = {setting.recipe.name: setting.recipe for setting in settings}
     return {
-        **request.to_facts(data),
-        "source": data.source,
-        "labels": list(data.class_names),
-        "device": describe_device(),
-        "precisions": {precision: resolve_precision(precision) for precision in precisions},
+        name: facts_of(recipe, 0, data.class_names) | shared for name, recipe in recipes.items()
     }, []
 
 
@@ -83,7 +77,8 @@ def train(
     """
     run = study_run.run
     if not run.path.exists():
-        Run.create(run.path, study_run.recipe, _facts(study_run, facts))
+        own = {"seed": study_run.seed, "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        Run.create(run.path, study_run.recipe, facts[study_run.recipe.name] | own)
     run.update(error=None)
     engine = Local(1, study_run.log.parent, fresh=True)
     engine.submit(study_run.name, go_on, run.path, data_dir, again=False)
@@ -107,17 +102,3 @@ def go_on(path: Path, data_dir: Path | None) -> None:
     quiet_tensorflow(training=True)
     recipe = Run.open(path).recipe
     fit_command(FitOptions(training=recipe, resume=path, export=False, data_dir=data_dir))
-
-
-def _facts(study_run: StudyRun, facts: dict[str, Any]) -> dict[str, Any]:
-    recipe = study_run.recipe
-    return {
-        "name": recipe.name,
-        **{name: value for name, value in facts.items() if name != "precisions"},
-        "seed": study_run.seed,
-        "precision": facts["precisions"][recipe.precision],
-        "parameters": count_parameters(recipe.spec),
-        "macs": count_macs(recipe.spec),
-        "versions": versions(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }

@@ -16,6 +16,7 @@ from kerasresnet.disk import read_json, write_json, write_text
 from kerasresnet.errors import UsageError
 from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.report.canvas import wrapped
+from kerasresnet.report.tables import markdown
 from tuning.study.factors import Setting
 from tuning.study.page import study_page
 from tuning.study.runs import Study
@@ -143,9 +144,8 @@ def _markdown(
 ) -> str:
     lines = [f"# One factor at a time: `{facts['base']}` on {facts['data']}", "", _said(facts)]
     for factor, rows in tables.items():
-        lines += ["", f"## {factor}", "", f"| {' | '.join(TITLES)} |"]
-        lines += ["|---|---|---:|---:|---|---:|---:|---:|"]
-        lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
+        lines += ["", f"## {factor}", ""]
+        lines += markdown(TITLES, "llrrlrrr", map(_cells, rows))
     if failed:
         lines += ["", "Failed:", "", *(f"- `{name}`: {error}" for name, error in failed.items())]
     lines += ["", "![Accuracy of every setting](plot.png)"]

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from kerasresnet.disk import ASIDE, locked, read_json, write_json
+from kerasresnet.disk import ASIDE, locked, made, read_json, write_json
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.network.budget import count_macs
 from kerasresnet.recipe import Recipe
@@ -80,13 +80,7 @@ class Study:
         or where the directory holds something else. More seeds and more values are no other
         settings: what is there stays as it is.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(
-                f"cannot make the study directory {self.path}: {error.strerror}"
-            ) from None
-        names = {entry.name for entry in self.path.iterdir()}
+        names = {entry.name for entry in made(self.path, "study").iterdir()}
         if "study.json" not in names and names - {LOCK, f"{ASIDE}study.json"}:
             raise UsageError(f"{self.path} is no study of ours; choose another --dir")
         refusal = f"another study is running in {self.path}; wait for it, or stop it"

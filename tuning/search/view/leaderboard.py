@@ -18,8 +18,9 @@ from typing import Any
 
 from kerasresnet.command import duration
 from kerasresnet.data import DataRequest
-from kerasresnet.disk import write_json, write_text
+from kerasresnet.disk import made, write_json, write_text
 from kerasresnet.errors import UsageError
+from kerasresnet.report.tables import markdown
 from tuning.search.project import Project
 from tuning.search.view.page import search_page
 from tuning.search.view.plots import draw_plots
@@ -48,11 +49,7 @@ def write_report(folder: str | Path, out: Path | None = None) -> list[Path]:
     for trial in trials:
         if not trial.spec or not trial.facts:
             raise UsageError(f"{trial.path} has lost its run: no report without run/ of each trial")
-    out = search.folder / "report" if out is None else Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot make the report directory {out}: {error.strerror}") from None
+    out = made(search.folder / "report" if out is None else Path(out), "report")
     pictures = draw_plots(search, trials, out)
     rows = [_row(rank, trial, search) for rank, trial in enumerate(trials, start=1)]
     texts = {
@@ -137,20 +134,20 @@ def _csv(search: Search, trials: Sequence[Trial], rows: Sequence[dict[str, Any]]
 def _markdown(search: Search, trials: Sequence[Trial], pictures: dict[str, Path]) -> str:
     asked = search.settings
     lines = [f"# A search under {asked['max_params']:,} parameters", ""]
-    lines += _table(["", ""], "ll", [list(row) for row in _header(search, trials).items()])
+    lines += markdown(["", ""], "ll", _header(search, trials).items())
     lines += [
         "",
         "Most epochs first, then by score: that of an early rung is of a less trained network. A "
         "promoted trial has a row for each of its rungs; seconds are those of all its epochs.",
         "",
-        *_table(*_leaderboard(search, trials)),
+        *markdown(*_leaderboard(search, trials)),
         "",
     ]
     for caption, path in pictures.items():
         lines += [f"![{caption}]({path.name})", ""]
     lines += ["## The space", ""]
     space = [[f"`{name}`", _values_text(values)] for name, values in search.space.items()]
-    lines += _table(["dimension", "values"], "ll", space)
+    lines += markdown(["dimension", "values"], "ll", space)
     lines += ["", "The best trial's recipe, as `python -m kerasresnet.fit` takes it, is best.toml."]
     return "\n".join(lines) + "\n"
 
@@ -257,13 +254,6 @@ def _values_text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_values_text, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _table(head: Sequence[str], alignment: str, rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table; `alignment` has an l or r for each column."""
-    rule = ["---:" if side == "r" else "---" for side in alignment]
-    cells = [head, rule, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return [f"| {' | '.join(row)} |" for row in cells]
 
 
 def fit_line(request: DataRequest, recipe: str | Path, data_dir: Path | None = None) -> str:
