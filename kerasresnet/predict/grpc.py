@@ -11,18 +11,8 @@ import numpy as np
 
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.machine import quiet_tensorflow
-from kerasresnet.predict.interface import (
-    BYTES,
-    BYTES_INPUT,
-    PIXELS,
-    PIXELS_INPUT,
-    Answer,
-    Refused,
-    read_signatures,
-    reason_in,
-    too_slow,
-    unreachable,
-)
+from kerasresnet.predict import interface
+from kerasresnet.predict.interface import Answer, Refused
 
 _ADDRESS = re.compile(r"grpc://([^/]+:\d+)/([^/]+)(?:/versions/(\d+)|/labels/([^/]+))?/?")
 
@@ -57,7 +47,9 @@ class GrpcServer:
 
         channel = grpc.insecure_channel(address, [("grpc.max_receive_message_length", -1)])
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        self.image_shape, self.takes_bytes = read_signatures(self.name, self._signatures())
+        self.image_shape, self.takes_bytes = interface.read_signatures(
+            self.name, self._signatures()
+        )
 
     def _signatures(self) -> dict[str, dict[str, tuple[int, ...]]]:
         from tensorflow_serving.apis import get_model_metadata_pb2 as metadata_pb2
@@ -84,10 +76,10 @@ class GrpcServer:
         spec = {
             "name": self._model,
             **self._version,
-            "signature_name": BYTES if of_bytes else PIXELS,
+            "signature_name": interface.BYTES if of_bytes else interface.PIXELS,
         }
         request = predict_pb2.PredictRequest(model_spec=spec)
-        request.inputs[BYTES_INPUT if of_bytes else PIXELS_INPUT].CopyFrom(
+        request.inputs[interface.BYTES_INPUT if of_bytes else interface.PIXELS_INPUT].CopyFrom(
             tf.make_tensor_proto(images)
         )
         outputs = self._ask(self._stub.Predict, request, refusable=True).outputs
@@ -104,13 +96,13 @@ class GrpcServer:
         try:
             return method(request, timeout=self._timeout)
         except grpc.RpcError as error:
-            code, reason = error.code(), reason_in(error.details() or "")
+            code, reason = error.code(), interface.reason_in(error.details() or "")
         if refusable and code == grpc.StatusCode.INVALID_ARGUMENT:
             raise Refused(reason)
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-            raise too_slow(self.name, self._timeout)
+            raise interface.too_slow(self.name, self._timeout)
         if code == grpc.StatusCode.UNAVAILABLE:
-            raise unreachable(self.name, reason.rsplit(": ", 1)[-1])
+            raise interface.unreachable(self.name, reason.rsplit(": ", 1)[-1])
         if code == grpc.StatusCode.NOT_FOUND:
             raise KerasResNetError(f"the server has no such model at {self.name}: {reason}")
         raise KerasResNetError(f"{self.name} answers {code.name}, {reason}")

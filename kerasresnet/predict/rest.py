@@ -10,18 +10,8 @@ import numpy as np
 import requests
 
 from kerasresnet.errors import KerasResNetError, UsageError
-from kerasresnet.predict.interface import (
-    BYTES,
-    BYTES_INPUT,
-    PIXELS,
-    PIXELS_INPUT,
-    Answer,
-    Refused,
-    read_signatures,
-    reason_in,
-    too_slow,
-    unreachable,
-)
+from kerasresnet.predict import interface
+from kerasresnet.predict.interface import Answer, Refused
 
 _ADDRESS = re.compile(
     r"(https?://[^/?#]+(?:/[^?#]+)?/v1/models/[^/:?#]+(?:/(?:versions|labels)/[^/:?#]+)?)"
@@ -54,14 +44,17 @@ class RestServer:
         signatures = _signatures_in(self._ask("GET", "/metadata"))
         if signatures is None:
             raise KerasResNetError(f"{self.name} answers, but not as TF Serving does")
-        self.image_shape, self.takes_bytes = read_signatures(self.name, signatures)
+        self.image_shape, self.takes_bytes = interface.read_signatures(self.name, signatures)
 
     def predict(self, images: np.ndarray | list[bytes]) -> Answer:
         if isinstance(images, list):
             column = [{"b64": base64.b64encode(contents).decode()} for contents in images]
-            body = {"signature_name": BYTES, "inputs": {BYTES_INPUT: column}}
+            body = {"signature_name": interface.BYTES, "inputs": {interface.BYTES_INPUT: column}}
         else:
-            body = {"signature_name": PIXELS, "inputs": {PIXELS_INPUT: images.tolist()}}
+            body = {
+                "signature_name": interface.PIXELS,
+                "inputs": {interface.PIXELS_INPUT: images.tolist()},
+            }
         outputs = self._ask("POST", ":predict", body).get("outputs")
         try:
             return Answer(np.array(outputs["probabilities"], np.float64), outputs.get("label"))
@@ -75,9 +68,9 @@ class RestServer:
                 method, self._url + path, json=body, timeout=self._timeout, allow_redirects=False
             )
         except requests.Timeout:
-            raise too_slow(self.name, self._timeout) from None
+            raise interface.too_slow(self.name, self._timeout) from None
         except requests.RequestException as error:
-            raise unreachable(self.name, _innermost(error)) from None
+            raise interface.unreachable(self.name, _innermost(error)) from None
         return self._checked(answer, refusable=method == "POST")
 
     def _checked(self, answer: requests.Response, *, refusable: bool) -> dict[str, Any]:
@@ -86,7 +79,7 @@ class RestServer:
         except ValueError:
             content = None
         said = content.get("error") if isinstance(content, dict) else None
-        reason = reason_in(str(said or answer.reason or ""))
+        reason = interface.reason_in(str(said or answer.reason or ""))
         if refusable and answer.status_code in _REFUSALS:
             raise Refused(reason)
         if answer.status_code == 404:
