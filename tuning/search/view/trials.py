@@ -9,7 +9,6 @@ import functools
 import json
 import math
 import operator
-import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -147,9 +146,9 @@ class SearchReader:
 
     def read(self) -> Search:
         """The search as it is now; the same object as before where nothing has changed."""
-        search = self._cached([self.folder / "search.json"], _read_dict)
+        search = self._cached([self.folder / "search.json"], lambda path: _read(path, dict))
         oracle = self._cached([self.folder / "oracle.json"], _ongoing)
-        homes = (Path(entry) for entry in _entries(self.folder) if entry.name.startswith("trial_"))
+        homes = self.folder.glob("trial_*")
         trials = [trial for home in homes if (trial := self._trial(home, oracle))]
         trials.sort(key=lambda trial: number_of(trial.trial_id))
         times = self._cached([self.folder / EPOCH_TIMES], lambda path: tuple(_read(path, list)))
@@ -177,13 +176,6 @@ class SearchReader:
 RUN_FILES = ("run.json", "recipe.toml", "metrics.json")
 
 
-def _entries(folder: Path) -> list[os.DirEntry]:
-    try:
-        return list(os.scandir(folder))
-    except OSError:
-        return []
-
-
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
         found = path.stat()
@@ -199,10 +191,6 @@ def _read(path: Path, kind: type, parse: Callable[[str], Any] = json.loads) -> A
     except (OSError, ValueError):
         return kind()
     return found if isinstance(found, kind) else kind()
-
-
-def _read_dict(path: Path) -> dict[str, Any]:
-    return _read(path, dict)
 
 
 def _ongoing(path: Path) -> frozenset[str] | None:
