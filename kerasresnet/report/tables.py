@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,15 @@ def markdown(head: Sequence[str], sides: str, rows: Iterable[Sequence[str]]) -> 
     rule = "".join({"l": "---|", "r": "---:|"}[side] for side in sides)
     escaped = ([cell.replace("|", "\\|") for cell in row] for row in rows)
     return [line(head), f"|{rule}", *map(line, escaped)]
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A CSV table of `rows`, empty where one lacks a column."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return table.getvalue()
 
 
 def results_table(folder: Path) -> str:

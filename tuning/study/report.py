@@ -5,8 +5,6 @@ A row is one value of one factor; its spread is the standard deviation over seed
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +13,8 @@ from typing import Any
 from kerasresnet.disk import read_json, write_json, write_text
 from kerasresnet.errors import UsageError
 from kerasresnet.network.budget import count_macs, count_parameters
-from kerasresnet.report.canvas import wrapped
-from kerasresnet.report.tables import markdown
+from kerasresnet.report.canvas import new_figure, save, wrapped
+from kerasresnet.report.tables import csv_text, markdown
 from tuning.study.factors import Setting
 from tuning.study.page import study_page
 from tuning.study.runs import Study
@@ -190,24 +188,15 @@ def _spread(mean: float | None, deviation: float | None) -> str:
 
 def _csv(tables: dict[str, list[dict[str, Any]]]) -> str:
     rows = [{"factor": factor, **row} for factor, rows in tables.items() for row in rows]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
     for row in rows:
-        joined = {k: " ".join(map(str, v)) for k, v in row.items() if isinstance(v, list)}
-        writer.writerow(row | joined)
-    return out.getvalue()
+        row |= {k: " ".join(map(str, v)) for k, v in row.items() if isinstance(v, list)}
+    return csv_text(rows[0], rows)
 
 
 def draw_plot(tables: dict[str, list[dict[str, Any]]], path: Path, *, title: str) -> None:
     """One axis a factor: every seed's accuracy as a dot, mean and deviation beside, as a PNG."""
-    # Figure without pyplot: no display needed, nothing global left open.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     sizes = [len(rows) + 1 for rows in tables.values()]
-    figure = Figure(figsize=(9, 1 + 0.5 * sum(sizes)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 1 + 0.5 * sum(sizes))
     shape = {"squeeze": False, "sharex": True, "height_ratios": sizes}
     axes = figure.subplots(len(sizes), 1, **shape)[:, 0]
     for axis, (factor, rows) in zip(axes, tables.items(), strict=True):
@@ -216,7 +205,7 @@ def draw_plot(tables: dict[str, list[dict[str, Any]]], path: Path, *, title: str
     axes[0].legend(loc="lower left", bbox_to_anchor=(0.6, 1), ncols=2, frameon=False, fontsize=8)
     axes[-1].set_xlabel("accuracy, %")
     figure.suptitle(wrapped(title, 80))
-    figure.savefig(path, dpi=120)
+    save(figure, path)
 
 
 def _draw_factor(axis: Any, rows: Sequence[dict[str, Any]]) -> None:

@@ -7,8 +7,6 @@ Scores are of the validation images that chose the winner, so its own flatters i
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import shlex
 from collections.abc import Sequence
@@ -20,7 +18,7 @@ from kerasresnet.command import duration
 from kerasresnet.data import DataRequest
 from kerasresnet.disk import made, write_json, write_text
 from kerasresnet.errors import UsageError
-from kerasresnet.report.tables import markdown
+from kerasresnet.report.tables import csv_text, markdown
 from tuning.search.project import Project
 from tuning.search.view.page import search_page
 from tuning.search.view.plots import draw_plots
@@ -124,11 +122,7 @@ def _csv(search: Search, trials: Sequence[Trial], rows: Sequence[dict[str, Any]]
     """The rows, then a column for each dimension of the space, empty where a choice has none."""
     dimensions = dict.fromkeys([*search.space, *(name for t in trials for name in t.values)])
     columns = dict.fromkeys([*rows[0], *dimensions])
-    table = io.StringIO()
-    writer = csv.DictWriter(table, list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**t.values, **row} for row, t in zip(rows, trials, strict=True))
-    return table.getvalue()
+    return csv_text(columns, ({**t.values, **row} for row, t in zip(rows, trials, strict=True)))
 
 
 def _markdown(search: Search, trials: Sequence[Trial], pictures: dict[str, Path]) -> str:

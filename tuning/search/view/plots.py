@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kerasresnet.disk import write_bytes
-from kerasresnet.report.canvas import wrapped
+from kerasresnet.report.canvas import new_figure, save, wrapped
 from tuning.search.view.progress import epochs
 from tuning.search.view.trials import Search, Trial
 
@@ -33,23 +31,13 @@ def draw_plots(search: Search, trials: Sequence[Trial], out: Path) -> dict[str, 
             (out / name).unlink(missing_ok=True)  # of an earlier report
             continue
         figure.suptitle(wrapped(f"{caption}: {where}", 80))
-        picture = io.BytesIO()
-        figure.savefig(picture, dpi=100)
-        write_bytes(out / name, picture.getbuffer())
-        found[caption] = out / name
+        found[caption] = save(figure, out / name)
     return found
-
-
-def _figure(**settings: Any):
-    # Without pyplot: no display needed, nothing global left open.
-    from matplotlib.figure import Figure
-
-    return Figure(layout="constrained", **settings)
 
 
 def _rungs(trials: Sequence[Trial]):
     """A point for each trial at the epochs of its rung, a line from each to what it became."""
-    figure = _figure(figsize=(9, 5))
+    figure = new_figure(9, 5)
     axis = figure.subplots()
     by_id = {trial.trial_id: trial for trial in trials}
     brackets = sorted({trial.bracket for trial in trials}, reverse=True)
@@ -79,7 +67,7 @@ def _rungs(trials: Sequence[Trial]):
 
 def _costs(trials: Sequence[Trial], settings: Mapping[str, Any]):
     """Parameters and MACs of each trial against its score, a colour for each number of epochs."""
-    figure = _figure(figsize=(11, 4.5))
+    figure = new_figure(11, 4.5)
     left, right = figure.subplots(1, 2, sharey=True)
     for number, reached in enumerate(sorted({trial.epochs for trial in trials})):
         same = [trial for trial in trials if trial.epochs == reached]
@@ -135,7 +123,7 @@ def _dimensions(search: Search, trials: Sequence[Trial]):
     if not varied:
         return None
     rows = -(-len(varied) // COLUMNS)
-    figure = _figure(figsize=(3.4 * COLUMNS, 2.6 * rows))
+    figure = new_figure(3.4 * COLUMNS, 2.6 * rows)
     axes = figure.subplots(rows, COLUMNS, sharey=True, squeeze=False).flat
     for axis, (name, found) in zip(axes, varied.items(), strict=False):
         if isinstance(search.space.get(name), str):  # "0.05..0.2": any number between
