@@ -113,10 +113,10 @@ def _saved_model_predictor(path: Path, trust: bool) -> Predictor:
     shape = serve.structured_input_signature[1]["images"].shape
 
     def log_probabilities(images: np.ndarray) -> np.ndarray:
-        return _logarithm(serve(images=tf.constant(images))["probabilities"].numpy())
+        # By way of `loaded`: its variables are gone as soon as nobody holds it.
+        answer = loaded.signatures["serving_default"](images=tf.constant(images))
+        return _logarithm(answer["probabilities"].numpy())
 
-    # The function must hold what was loaded, or its variables are gone.
-    log_probabilities.loaded = loaded
     names = path / "assets" / CLASS_NAMES
     return Predictor(
         log_probabilities,
