@@ -261,7 +261,7 @@ def test_keras_trains_and_evaluates_on_the_datasets():
         ({"seed": -1}, "seed is 0 to 2147483647, received -1"),
         ({"first_epoch": -1}, "first epoch is 0 or more, received -1"),
         ({"epochs": 0}, "number of epochs is 1 or more, received 0"),
-        ({"num_classes": 5}, "Label 5 at index 5 of the training set"),
+        ({"num_classes": 5}, "received 5 at index 5 of the training set"),
     ],
 )
 def test_senseless_training_arguments_are_refused(arguments, message):
