@@ -1,15 +1,12 @@
 """A folder for a data set in progress: it becomes the real one by a rename, or it vanishes."""
 
 import contextlib
-import errno
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from kerasresnet.disk import staged
+from kerasresnet.disk import is_full, staged
 from kerasresnet.errors import KerasResNetError, UsageError
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -39,7 +36,7 @@ def staging(data_dir: Path, needed_bytes: int) -> Iterator[Path]:
         try:
             yield folder
         except OSError as error:
-            if error.errno in _DISK_FULL:
+            if is_full(error):
                 raise KerasResNetError(
                     f"the disk ran full while the data was written to {data_dir}; "
                     f"free {_megabytes(needed_bytes)} or choose another folder with --data-dir"
