@@ -69,6 +69,8 @@ class RunFacts(_Record):
     error: str | None = None
     starts: dict[str, Any] | None = None
     """In a search: how often the epoch it is in was begun."""
+    trial_seconds: Annotated[float, Field(ge=0)] | None = None
+    """In a search: from when it was handed out to its end, the start of its process included."""
 
 
 class Metrics(_Record):

@@ -9,6 +9,7 @@ from made_up_search import SECONDS, MadeUpSearch
 from rich.console import Console
 
 from kerasresnet.command import duration
+from kerasresnet.run import Run
 from tuning.search.oracle.brackets import plan_brackets
 from tuning.search.view import live
 from tuning.search.view.live import draw, watch
@@ -95,6 +96,19 @@ def test_time_left_is_what_the_epochs_left_will_take(tmp_path):
     now = progress_of(reader.read())
     assert now.seconds_left == pytest.approx((PLANNED - 4) * SECONDS / 2)
     assert now.epochs_per_hour == pytest.approx(2 * 3600 / SECONDS)
+
+
+def test_time_left_counts_the_start_of_processes(tmp_path):
+    search = MadeUpSearch(tmp_path / "s", tuner="random", max_trials=5).finish(trials=2)
+    reader = SearchReader(search.path)
+    epochs = progress_of(reader.read()).seconds_left
+    assert epochs == pytest.approx(3 * 9 * SECONDS)
+    for trial_id, extra in (("0", 8.0), ("1", 12.0)):
+        trial = next(t for t in reader.read().trials if int(t.trial_id) == int(trial_id))
+        Run(trial.path / "run").update(trial_seconds=9 * SECONDS + extra)
+    assert progress_of(reader.read()).seconds_left == pytest.approx(epochs + 3 * 10.0)
+    search.begin()
+    assert progress_of(reader.read()).seconds_left == pytest.approx(epochs + 2 * 10.0)
 
 
 def test_a_failed_trial_costs_time_and_brings_no_epoch(tmp_path):

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import time
 
 import numpy as np
 import pytest
@@ -145,7 +146,9 @@ def test_a_trial_whose_process_keeps_dying_fails(make_project, monkeypatch):
                 train_trial(*trial, driver)
     with pytest.raises(KerasResNetError, match=f"^its process died {STARTS} times in epoch 1$"):
         train_trial(*trial, "this one")
-    assert train_trial(*trial, "another") > 0  # deaths under another driver say nothing
+    # Deaths under another driver say nothing.
+    assert train_trial(*trial, "another", handed_out=time.time() - 50) > 0
+    assert run_in(project, "0000").facts["trial_seconds"] >= 50
     assert not (project.path / "trial_0000" / "starts.json").exists()
 
 

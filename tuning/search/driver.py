@@ -7,6 +7,7 @@ run again first, each trial from its own last epoch.
 
 from __future__ import annotations
 
+import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,7 +84,7 @@ class Driver:
             self.engine.submit(
                 trial.trial_id,
                 train_trial,
-                *(self.folder, trial.trial_id, values, self._name, self.verbose),
+                *(self.folder, trial.trial_id, values, self._name, self.verbose, time.time()),
             )
         return bool(self.oracle.ongoing_trials)
 

@@ -34,22 +34,27 @@ def prepare(folder: Path, data_dir: Path | None, verbose: bool) -> None:
 
 
 def train_trial(
-    folder: Path, trial_id: str, values: Mapping[str, Any], driver: str, verbose: bool = False
+    folder: Path,
+    trial_id: str,
+    values: Mapping[str, Any],
+    driver: str,
+    verbose: bool = False,
+    handed_out: float | None = None,
 ) -> float:
     """Train a trial of the search in `folder` up to its rung, from where its run stands.
 
     `values` are its choice and its place in the plan, `driver` the name of the process that hands
-    trials out. Returns the validation accuracy, 0 … 1, of the rung's last epoch. Raises
-    `KerasResNetError` where it cannot be trained, and its run.json says why, too; what a full disk
-    raises, which is no fault of the trial's.
+    trials out, `handed_out` the time when it did, as `time.time()` has it. Returns the validation
+    accuracy, 0 … 1, of the rung's last epoch. Raises `KerasResNetError` where it cannot be trained,
+    and its run.json says why, too; what a full disk raises, which is no fault of the trial's.
     """
-    home = trial_folder(folder, trial_id)
+    home, began = trial_folder(folder, trial_id), time.time()
     refusal = f"another process trains trial {trial_id}"
     with locked(home / "trial.lock", refusal, wait=GIVEN_UP):
         try:
             _count_start(home, driver)
             _quiet(verbose)
-            return _train(Project.open(folder), home, trial_id, values)
+            return _train(Project.open(folder), home, trial_id, values, handed_out or began)
         except Exception as error:
             if (home / "run" / "run.json").is_file() and not is_full(error):
                 with contextlib.suppress(KerasResNetError):  # the disk may be full now
@@ -63,7 +68,9 @@ def _quiet(verbose: bool) -> None:
     quiet_tensorflow(verbose)
 
 
-def _train(project: Project, home: Path, trial_id: str, values: Mapping[str, Any]) -> float:
+def _train(
+    project: Project, home: Path, trial_id: str, values: Mapping[str, Any], began: float
+) -> float:
     from kerasresnet.fit.epochs import train_epochs
 
     images, epochs = search_images(project), values["tuner/epochs"]
@@ -79,7 +86,12 @@ def _train(project: Project, home: Path, trial_id: str, values: Mapping[str, Any
         until=epochs,
         statistics=images.statistics,
     )
-    run.update(status="finished", finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"), error=None)
+    run.update(
+        status="finished",
+        finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        trial_seconds=round(max(0.0, time.time() - began), 1),
+        error=None,
+    )
     (home / "starts.json").unlink(missing_ok=True)
     return run.metrics[epochs - 1][OBJECTIVE]
 

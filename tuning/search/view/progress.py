@@ -28,7 +28,8 @@ class Progress:
 def progress_of(search: Search) -> Progress:
     """Count epochs and time; what is left goes on at the speed of those that were trained.
 
-    A trial that runs is timed by its own epochs, what is still to come by the mean of all.
+    A trial that runs is timed by its own epochs, what is still to come by the mean of all; trials
+    that have not begun take the start of a process each, too, as long as those before.
     """
     trials, plan, running = search.trials, search.plan, search.running
     kept = [trial for trial in trials if not trial.failed]
@@ -42,7 +43,7 @@ def progress_of(search: Search) -> Progress:
         mean = seconds / measured
         begun = sum(trial.epochs - trial.initial_epoch - trial.trained for trial in running)
         to_come = max(0, plan.epochs - done - begun)
-        left = to_come * mean / side_by_side
+        left = (to_come * mean + _starts_left(search)) / side_by_side
         # Side by side, but none goes faster than it can alone.
         each = [_seconds_left(trial, mean) for trial in running]
         left = max(left + sum(each) / side_by_side, *each, 0.0)
@@ -55,6 +56,13 @@ def progress_of(search: Search) -> Progress:
         epochs_per_hour=rate,
         seconds_left=left,
     )
+
+
+def _starts_left(search: Search) -> float:
+    """What the starts of all trials that have not begun will take, one after the other."""
+    starts = [t.start_seconds for t in search.trials if t.start_seconds is not None]
+    begun = sum(trial.status == "COMPLETED" for trial in search.trials) + len(search.running)
+    return max(0, search.plan.trials - begun) * statistics.mean(starts or [0.0])
 
 
 def _seconds_left(trial: Trial, mean: float) -> float:

@@ -83,6 +83,13 @@ class Trial:
         return sum(row["seconds"] for row in self.rows[self.initial_epoch : self.epochs])
 
     @property
+    def start_seconds(self) -> float | None:
+        """What it took beside its epochs: its process, images, network; None where not known."""
+        if not self.scored or (all_of_it := self.facts.get("trial_seconds")) is None:
+            return None
+        return max(0.0, all_of_it - self.seconds)
+
+    @property
     def failed(self) -> bool:
         return self.status in ("FAILED", "INVALID")
 
