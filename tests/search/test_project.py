@@ -13,6 +13,7 @@ from kerasresnet.recipe import Recipe
 from tuning.search.project import Project, Settings
 from tuning.search.space.choices import narrow
 from tuning.search.space.space import Space
+from tuning.search.written import check_files
 
 SETTINGS = Settings(data="digits", base="digits", val_images=144, train_images=512)
 OTHER = {
@@ -267,9 +268,9 @@ def test_a_damaged_search_is_told_at_once_with_what_can_be_done(name, damage, to
     (tmp_path / "trial_0000" / "trial.json").write_text(
         '{"trial_id": "0000", "status": "FAILED", "score": null, "hyperparameters": {"values": {}}}'
     )
-    project.check_files()
+    check_files(project)
     damage(tmp_path / name)
     with pytest.raises(KerasResNetError, match=told) as caught:
-        create(tmp_path, SETTINGS, space()).check_files()
+        check_files(create(tmp_path, SETTINGS, space()))
     assert "\n" not in str(caught.value) and "with --overwrite" in str(caught.value)
     Project.open(tmp_path).clear()

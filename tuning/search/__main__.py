@@ -37,6 +37,7 @@ from tuning.search.space.start import first_choice
 from tuning.search.view.leaderboard import fit_line, write_report
 from tuning.search.view.live import watch
 from tuning.search.view.trials import best_trial, read_trials
+from tuning.search.written import check_files
 
 COSTED = 50  # draws by which the plan states its cost
 
@@ -49,7 +50,7 @@ def search(options: SearchOptions) -> int:
         if options.overwrite:
             project.clear()
         project = project.begin(settings, space)
-        project.check_files()
+        check_files(project)
         print_plan(project, options, space.network(first_choice(space) or drawn))
         code = _drive(project, options)
         return _finish(project, options) if code == 0 else code

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from kerasresnet.disk import ASIDE, locked, made, read_json, write_json
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
@@ -64,30 +64,6 @@ class _SearchFile(Schema):
     settings: Settings
     recipe: str
     space: dict[str, Any]
-
-
-class _OurPart(Schema):
-    # Of the files that keras-tuner writes: it has more in them.
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=True)
-
-
-class _OracleFile(_OurPart):
-    """oracle.json, as far as it is needed here."""
-
-    ongoing_trials: dict[str, str]
-
-
-class _Choice(_OurPart):
-    values: dict[str, Any]
-
-
-class _TrialFile(_OurPart):
-    """trial.json, as far as it is needed here."""
-
-    trial_id: str
-    status: str
-    score: float | None
-    hyperparameters: _Choice
 
 
 @dataclass(frozen=True)
@@ -152,7 +128,7 @@ class Project:
     @functools.cached_property
     def _written(self) -> dict[str, Any]:
         written = read_json(self.path / "search.json")
-        with self._blaming("search.json"):
+        with self.blaming("search.json"):
             needed = {n for n, field in Settings.model_fields.items() if field.default is not None}
             if missing := needed - dict(written["settings"]).keys():
                 raise ValueError(f"its settings lack {', '.join(sorted(missing))}")
@@ -166,22 +142,13 @@ class Project:
 
     @functools.cached_property
     def space(self) -> Space:
-        with self._blaming("search.json"):
+        with self.blaming("search.json"):
             base = Recipe(**tomllib.loads(self._written["recipe"]))
             return Space(base, narrow(self._written["space"], base), self.settings.max_macs)
 
-    def check_files(self) -> None:
-        """Raise `KerasResNetError`, with what can be done, where a file of it cannot be read."""
-        if (self.path / "oracle.json").is_file():
-            with self._blaming("oracle.json"):
-                _OracleFile(**read_json(self.path / "oracle.json"))
-        for path in sorted(self.path.glob("trial_*/trial.json")):
-            drop = f"delete {path.parent} and it counts as failed, or "
-            with self._blaming(str(path.relative_to(self.path)), drop):
-                _TrialFile(**read_json(path))
-
     @contextlib.contextmanager
-    def _blaming(self, name: str, instead: str = "") -> Iterator[None]:
+    def blaming(self, name: str, instead: str = "") -> Iterator[None]:
+        """Turn what reading a file of it raises into `KerasResNetError`, with what can be done."""
         try:
             yield
         except (KerasResNetError, ValueError, TypeError, KeyError) as error:

@@ -50,6 +50,13 @@ class Dimension:
             return value if value in self.values else self.values[0]
         return min(self.values, key=lambda own: abs(own - value))
 
+    def holds(self, value: Any) -> bool:
+        """Whether it may be `value`."""
+        if not self.continuous:
+            return value in self.values
+        low, high = self.values
+        return isinstance(value, int | float) and low <= value <= high
+
     def rounded(self, value: Any) -> Any:
         """`value`; where it is continuous to three digits, its ends as they are."""
         if not self.continuous:

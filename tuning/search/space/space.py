@@ -19,6 +19,7 @@ from kerasresnet.errors import UsageError
 from kerasresnet.network.budget import count_macs, count_parameters
 from kerasresnet.network.spec import ResNetSpec
 from kerasresnet.recipe import Recipe
+from kerasresnet.schema import shown
 from tuning.search.space.choices import NONE, NORM_RATE, OPTIMIZERS, family, resolution_of
 from tuning.search.space.dimension import Dimension
 from tuning.search.space.network import SHAPE, network_of, plain
@@ -63,6 +64,16 @@ class Space:
             if dimension.is_active(found):
                 found[name] = dimension.rounded(values[name])
         return found
+
+    def check(self, values: Mapping[str, Any]) -> None:
+        """Raises `UsageError` where `values` are no choice of this space."""
+        found: dict[str, Any] = {}
+        for name, dimension in self.dimensions.items():
+            if dimension.is_active(found):
+                if not dimension.holds(values.get(name)):
+                    told = shown(values[name]) if name in values else "nothing"
+                    raise UsageError(f"{name} is none of its values: {told}")
+                found[name] = values[name]
 
     def fits(self, values: Mapping[str, Any]) -> bool:
         """Whether the network of a choice is inside the limits, and uses what it may."""

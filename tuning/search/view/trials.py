@@ -19,8 +19,7 @@ from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run
 from tuning.search.oracle.brackets import Plan, plan_of
 from tuning.search.project import EPOCH_TIMES
-
-OWN = "tuner/"  # what keras-tuner adds to a choice: bracket, rung, epochs, parent
+from tuning.search.written import OWN
 
 
 @dataclass(frozen=True)
