@@ -13,6 +13,7 @@ import psutil
 import pytest
 from pictures import write_classes
 
+from kerasresnet.command import duration
 from kerasresnet.data import DataRequest
 from kerasresnet.disk import read_json
 from kerasresnet.errors import UsageError
@@ -285,8 +286,7 @@ def test_time_left_follows_epochs_times_cost(tiny_study):
     runs[0].run.write_metrics([{"epoch": n + 1} for n in range(5)])
     share = runs[1].work / runs[0].work
     assert share > 1.5
-    minutes = round(10 * (5 + 10 * share) / 5)
-    assert clock.left() == f"about {minutes // 60} h {minutes % 60} min left"
+    assert clock.left() == f"about {duration(600 * (5 + 10 * share) / 5)} left"
     clock.given_up = {run.name for run in runs}
     assert clock.left() == "all done"
 

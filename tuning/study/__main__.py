@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from kerasresnet.command import exit_on_error
+from kerasresnet.command import duration, exit_on_error
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.network.budget import count_macs, count_parameters
 from tuning.study.options import StudyOptions, parse_study_options
@@ -187,9 +187,7 @@ class Clock:
             return "all done"
         if not trained:
             return "time left not known yet"
-        minutes = max(1, round((self.now() - self.started) * to_do / trained / 60))
-        hours = f"{minutes // 60} h " if minutes >= 60 else ""
-        return f"about {hours}{minutes % 60} min left"
+        return f"about {duration((self.now() - self.started) * to_do / trained)} left"
 
 
 def main() -> None:
