@@ -29,29 +29,31 @@ class EpochLines(keras.callbacks.Callback):
         self.pflop = pflop
         self.steps = steps
         self.done = 0  # steps, of this process
-        self.spent = self.cost = 0.0  # seconds and PFLOP of the epochs that it has ended
+        self.spent = self.cost = 0.0  # seconds and PFLOP of its epochs, once it is warm
         self.looked = 0.0
         self.passing = sys.stdout.isatty()
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
-        self.began = time.perf_counter()
+        self.began, self.counted = time.perf_counter(), self.pflop[epoch]
 
     def on_train_batch_end(self, batch, logs=None):
         now = time.perf_counter()
         self.done += 1
         if self.done == self.WARM:
             self.timed = now
+            if batch + 1 < self.steps:  # what came before was compiling, for the most part
+                self.began, self.counted = now, self.counted * (1 - (batch + 1) / self.steps)
         elif self.done == self.WARM + self.TIMED:
             self._say(self._first(now - self.timed))
         if self.passing and now - self.looked > OFTEN:
             self.looked = now
-            self._say(f"{self._of()}: step {batch + 1}/{self.steps}  {_scores(logs)}", end="")
+            self._say(f"{self._of()}: step {batch + 1}/{self.steps}  loss {_scores(logs)}", end="")
 
     def on_epoch_end(self, epoch, logs=None):
         self.spent += time.perf_counter() - self.began
-        self.cost += self.pflop[epoch]
-        line = f"{self._of()}  {_scores(logs)}"
+        self.cost += self.counted
+        line = f"{self._of()}  loss {_scores(logs)}"
         if "val_loss" in logs:
             line += f"  val. {_scores(logs, 'val_')}"
         if left := sum(self.pflop[epoch + 1 :]):
@@ -76,4 +78,4 @@ class EpochLines(keras.callbacks.Callback):
 
 
 def _scores(logs: Mapping[str, float], of: str = "") -> str:
-    return f"loss {logs[of + 'loss']:.3f}  {100 * logs[of + 'accuracy']:.2f} %"
+    return f"{logs[of + 'loss']:.3f}  {100 * logs[of + 'accuracy']:.2f} %"
