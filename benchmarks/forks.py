@@ -82,7 +82,10 @@ class Nursery:
     def fork(self, *files: int) -> int:
         """The number of a process with these standard files, which runs what the engine does."""
         socket.send_fds(self._requests, [b"?"], files)
-        return int.from_bytes(self._requests.recv(9, socket.MSG_WAITALL)[:8], "little")
+        answer = self._requests.recv(9, socket.MSG_WAITALL)
+        if len(answer) < 9:
+            raise EOFError("what forks the processes of the engine has ended")
+        return int.from_bytes(answer[:8], "little")
 
 
 def _fork_on_request(requests: socket.socket) -> NoReturn:
