@@ -5,6 +5,7 @@ keras-tuner's files hold more; what is checked is all that a search goes on from
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +14,7 @@ from pydantic import ConfigDict, Field
 from kerasresnet.disk import read_json
 from kerasresnet.errors import UsageError
 from kerasresnet.schema import Schema
-from tuning.search.oracle.brackets import Plan, plan_of
+from tuning.search.oracle.brackets import plan_of
 from tuning.search.project import Project
 from tuning.search.space.space import Space
 
@@ -70,15 +71,22 @@ def check_files(project: Project) -> None:
     if (project.path / "oracle.json").is_file():
         with project.blaming("oracle.json"):
             OracleFile(**read_json(project.path / "oracle.json"))
-    plan = plan_of(project.settings.model_dump())
+    rungs = {
+        (bracket.iteration, bracket.number, number): rung.epochs
+        for bracket in plan_of(project.settings.model_dump()).brackets
+        for number, rung in enumerate(bracket.rungs)
+    }
     for path in sorted(project.path.glob("trial_*/trial.json")):
         drop = f"delete {path.parent} and it counts as failed, or "
         with project.blaming(str(path.relative_to(project.path)), drop):
-            _check_trial(path, project.space, plan)
+            _check_trial(path, project.space, rungs)
 
 
-def _check_trial(path: Path, space: Space, plan: Plan) -> None:
-    """Its number, choice and place in the plan. Raises whatever a file may make Python raise."""
+def _check_trial(path: Path, space: Space, rungs: Mapping[tuple[int, int, int], int]) -> None:
+    """Its number, its choice, its place among `rungs`, which have so many epochs each.
+
+    Raises whatever a file may make Python raise.
+    """
     found = TrialFile(**read_json(path))
     values = found.hyperparameters.values
     if path.parent.name != f"trial_{found.trial_id}":
@@ -90,11 +98,6 @@ def _check_trial(path: Path, space: Space, plan: Plan) -> None:
     space.check(values)
     own = {name: value for name, value in values.items() if name.startswith(OWN)}
     place = _Place(**{name.removeprefix(OWN): value for name, value in own.items()})
-    rungs = {
-        (bracket.iteration, bracket.number, number): rung.epochs
-        for bracket in plan.brackets
-        for number, rung in enumerate(bracket.rungs)
-    }
     if rungs.get((place.iteration, place.bracket, place.round)) != place.epochs:
         raise UsageError("it is of no rung of this search")
     if place.round and place.trial_id is None:
