@@ -89,6 +89,13 @@ class Nursery:
 
 
 def _fork_on_request(requests: socket.socket) -> NoReturn:
+    # Who asks may be killed meanwhile: that is the end of this, and nothing to be told.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        _answer(requests)
+    os._exit(0)
+
+
+def _answer(requests: socket.socket) -> NoReturn:
     from tuning.engine.child import main
 
     while True:
