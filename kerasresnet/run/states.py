@@ -73,9 +73,9 @@ class State:
 
     def write(self, weights: bytes, average: bytes | None, rows: list[Row]) -> None:
         """Write all of its files, then remove all but the newest states."""
-        files = {self.weights: weights}
-        if average is not None:
-            files[self.average] = average
+        # The average first: weights without it, of a kill between the two, would be a dead end.
+        files = {} if average is None else {self.average: average}
+        files[self.weights] = weights
         for path, content in files.items():
             write_bytes(path, content)
         sums = {path.name: hashlib.sha256(content).hexdigest() for path, content in files.items()}

@@ -115,6 +115,31 @@ def test_a_damaged_average_costs_its_epoch_where_it_is_needed(half_way):
     assert restored(half_way, averaged=True)[0] == 2
 
 
+@pytest.mark.parametrize("files", [1, 2])
+def test_a_kill_inside_the_first_state_of_an_averaged_run_is_no_dead_end(
+    files, tmp_path, tiny_recipe, monkeypatch
+):
+    from kerasresnet.run import states
+
+    run = Run.create(tmp_path / "run", tiny_recipe, {"name": "tiny", "seed": 0})
+    run.write_metrics(rows_of((0.9,)))
+    written, write = [], states.write_bytes
+
+    def killed(path, content):
+        if len(written) == files:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, content)
+
+    run.save_model(FakeModel(b"weights1"))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(states, "write_bytes", killed)
+        patch.setattr(states, "write_json", killed)
+        average = FakeModel(b"weights of the average")
+        run.write_state(FakeModel(b"weights1"), 1, rows_of((0.9,)), average=average)
+    assert restored(run, averaged=True)[0] == files - 1
+
+
 def test_a_state_of_an_earlier_version_has_no_checksum_and_may_not_load(half_way, capsys):
     lost("state-0003.json", "state-0002.json")(half_way)
     assert restored(half_way)[0] == 3 and capsys.readouterr().err == ""
