@@ -24,7 +24,7 @@ def write_epoch(run, epoch):
     rows = [{"epoch": n, "loss": 1.0} for n in range(1, epoch + 1)]
     run.save_model(Bytes(bytes(30_000)))
     run.write_metrics(rows)
-    run.write_state(Bytes(bytes(60_000)), epoch, rows, average=Bytes(bytes(30_000)))
+    run.write_state(Bytes(bytes(60_000)), epoch, rows, average=Bytes(bytes(50_000)))
     run.update(status="finished")
 
 
