@@ -35,6 +35,12 @@ def unknown(kind: str, received: object, known: Iterable[str]) -> str:
     )
 
 
+def require(holds: bool, name: str, value: object, wanted: str) -> None:
+    """Raise `UsageError` unless it holds that the value called `name` is `wanted`."""
+    if not holds:
+        raise UsageError(f"{name} is {wanted}, received {value!r}")
+
+
 def did_you_mean(received: object, known: Iterable[str]) -> str:
     """A question with the nearest of the names that exist, and a space; "" where none is near."""
     near = difflib.get_close_matches(str(received).lower(), list(known), n=1, cutoff=0.5)

@@ -12,11 +12,11 @@ import numpy as np
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.load.limits import check_keras_file
 from kerasresnet.load.runtimes import (
-    CLASS_NAMES,
     SAVED_MODEL,
     load_format,
     newest_version,
     read_card,
+    read_class_names,
 )
 from kerasresnet.load.trust import refuse_file_operations
 from kerasresnet.run import Run
@@ -117,12 +117,11 @@ def _saved_model_predictor(path: Path, trust: bool) -> Predictor:
         answer = loaded.signatures["serving_default"](images=tf.constant(images))
         return _logarithm(answer["probabilities"].numpy())
 
-    names = path / "assets" / CLASS_NAMES
     return Predictor(
         log_probabilities,
         tuple(shape[1:]),
         serve.structured_outputs["probabilities"].shape[-1],
-        tuple(names.read_text("utf-8").splitlines()) if names.is_file() else None,
+        read_class_names(path / "assets"),
         **_said(path),
     )
 

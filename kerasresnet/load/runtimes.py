@@ -65,6 +65,12 @@ def newest_version(path: Path) -> Path:
     return max(versions, key=lambda version: int(version.name))
 
 
+def read_class_names(folder: Path) -> tuple[str, ...] | None:
+    """The names of the classes that `folder` holds, in order; None where it holds none."""
+    file = folder / CLASS_NAMES
+    return tuple(file.read_text("utf-8").splitlines()) if file.is_file() else None
+
+
 def read_card(version: Path) -> dict[str, Any]:
     """What an exported version says of itself (`kerasresnet.export.card`); {} where nothing.
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import keras
 from keras.optimizers.schedules import LearningRateSchedule
 
-from kerasresnet.errors import UsageError, unknown
+from kerasresnet.errors import UsageError, require, unknown
 from kerasresnet.optim.muon import ConvMuon
 from kerasresnet.optim.rules import MovingMomentum, RecipeRules
 from kerasresnet.optim.sgd import PyTorchSGD
@@ -182,15 +182,15 @@ def build_optimizer(
     if momentum_schedule is not None and row.rule.momentum_moves():
         momentum = float(momentum_schedule(0))
     if not isinstance(learning_rate, LearningRateSchedule):
-        _require(learning_rate > 0, "learning_rate", learning_rate, "above 0")
+        require(learning_rate > 0, "learning_rate", learning_rate, "above 0")
         learning_rate = float(learning_rate)
-    _require(0 <= momentum < 1, "momentum", momentum, "in [0, 1)")
-    _require(weight_decay >= 0, "weight_decay", weight_decay, "at least 0")
-    _require(norm_rate is None or norm_rate > 0, "norm_rate", norm_rate, "above 0")
+    require(0 <= momentum < 1, "momentum", momentum, "in [0, 1)")
+    require(weight_decay >= 0, "weight_decay", weight_decay, "at least 0")
+    require(norm_rate is None or norm_rate > 0, "norm_rate", norm_rate, "above 0")
     settings: dict[str, Any] = dict.fromkeys(row.momentum, momentum)
     if nesterov:
         can = row.nesterov and momentum > 0
-        _require(can, "nesterov", True, f"for SGD with momentum, not for {name} with {momentum}")
+        require(can, "nesterov", True, f"for SGD with momentum, not for {name} with {momentum}")
         settings["nesterov"] = True
     if norm_rate is not None:
         settings[row.norm_rate] = norm_rate
@@ -202,8 +202,3 @@ def build_optimizer(
         momentum_schedule=momentum_schedule,
         **settings,
     )
-
-
-def _require(holds: bool, name: str, value: object, wanted: str) -> None:
-    if not holds:
-        raise UsageError(f"{name} is {wanted}, received {value!r}")

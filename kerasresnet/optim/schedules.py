@@ -14,7 +14,7 @@ import keras
 from keras import ops
 from keras.optimizers.schedules import CosineDecay, ExponentialDecay, LearningRateSchedule
 
-from kerasresnet.errors import UsageError, unknown
+from kerasresnet.errors import UsageError, require, unknown
 
 SCHEDULES = ("constant", "cosine", "cosine_restarts", "one_cycle")
 ANNEALS = ("cos", "linear")
@@ -57,9 +57,9 @@ def build_schedule(
     """
     if name not in SCHEDULES:
         raise UsageError(unknown("schedule", name, SCHEDULES))
-    _require(_is_number(peak) and peak > 0, "peak", peak, "a learning rate above 0")
+    require(_is_number(peak) and peak > 0, "peak", peak, "a learning rate above 0")
     for label, fraction in (("final", final_fraction), ("initial", initial_fraction)):
-        _require(0 <= fraction <= 1, f"{label}_fraction", fraction, "between 0 and 1")
+        require(0 <= fraction <= 1, f"{label}_fraction", fraction, "between 0 and 1")
     steps = _steps_after_warmup(total_steps, warmup_steps)
     peak, final = float(peak), peak * final_fraction
     if name == "constant":
@@ -74,7 +74,7 @@ def build_schedule(
         )
     if steps_per_epoch is not None:
         moves_by_epoch = name != "one_cycle"
-        _require(
+        require(
             moves_by_epoch,
             "steps_per_epoch",
             steps_per_epoch,
@@ -99,9 +99,9 @@ def build_momentum_schedule(
     while that falls; during the warm-up it stays at `max_momentum`. Both lie in [0, 1).
     Raises `UsageError` for a value out of its range.
     """
-    _require(0 <= max_momentum < 1, "max_momentum", max_momentum, "in [0, 1)")
+    require(0 <= max_momentum < 1, "max_momentum", max_momentum, "in [0, 1)")
     ordered = 0 <= base_momentum <= max_momentum
-    _require(ordered, "base_momentum", base_momentum, f"between 0 and max_momentum {max_momentum}")
+    require(ordered, "base_momentum", base_momentum, f"between 0 and max_momentum {max_momentum}")
     return OneCycle(
         max_momentum,
         base_momentum,
@@ -175,7 +175,7 @@ class CosineRestarts(LearningRateSchedule):
     ) -> None:
         _require_steps("first_cycle_steps", first_cycle_steps)
         grows = _is_number(cycle_mult) and cycle_mult >= 1
-        _require(grows, "cycle_mult", cycle_mult, "a number of at least 1")
+        require(grows, "cycle_mult", cycle_mult, "a number of at least 1")
         self.peak, self.final = peak, final
         self.total_steps = total_steps
         self.first_cycle_steps = first_cycle_steps
@@ -218,7 +218,7 @@ class OneCycle(LearningRateSchedule):
         anneal: str = "cos",
         first_step: int = 0,
     ) -> None:
-        _require(0 < peak_fraction < 1, "peak_fraction", peak_fraction, "between 0 and 1")
+        require(0 < peak_fraction < 1, "peak_fraction", peak_fraction, "between 0 and 1")
         if anneal not in ANNEALS:
             raise UsageError(unknown("anneal", anneal, ANNEALS))
         self.start, self.middle, self.end = start, middle, end
@@ -251,22 +251,17 @@ def _between(start: float, end: float, fraction: Any, anneal: str) -> Any:
 def _steps_after_warmup(total_steps: int, warmup_steps: int) -> int:
     _require_steps("total_steps", total_steps)
     fits = isinstance(warmup_steps, int) and 0 <= warmup_steps < total_steps
-    _require(fits, "warmup_steps", warmup_steps, f"fewer than the {total_steps} batches of the run")
+    require(fits, "warmup_steps", warmup_steps, f"fewer than the {total_steps} batches of the run")
     return total_steps - warmup_steps
 
 
 def _require_steps(name: str, value: object) -> None:
     is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    _require(is_count, name, value, "a number of batches, at least 1")
+    require(is_count, name, value, "a number of batches, at least 1")
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _require(holds: bool, name: str, value: object, wanted: str) -> None:
-    if not holds:
-        raise UsageError(f"{name} is {wanted}, received {value!r}")
 
 
 _serialize = keras.saving.serialize_keras_object

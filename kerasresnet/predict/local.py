@@ -3,14 +3,13 @@ runtimes, runs and .keras files through Keras."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.load.predictor import load_predictor
-from kerasresnet.load.runtimes import CLASS_NAMES, SAVED_MODEL, newest_version
+from kerasresnet.load.runtimes import SAVED_MODEL, newest_version, read_class_names
 from kerasresnet.load.trust import refuse_file_operations
 from kerasresnet.machine import quiet_tensorflow
 from kerasresnet.predict.interface import (
@@ -70,7 +69,7 @@ class SavedModel:
         except Exception as error:  # whatever a damaged file makes TensorFlow raise
             raise KerasResNetError(f"cannot load {path}: {reason_in(str(error))}") from None
         self.image_shape, self.takes_bytes = read_signatures(self.name, inputs)
-        self.class_names = _asset_class_names(path)
+        self.class_names = read_class_names(path / "assets")
 
     def predict(self, images: np.ndarray | list[bytes]) -> Answer:
         import tensorflow as tf
@@ -87,11 +86,6 @@ class SavedModel:
         if names is not None:
             names = [name.decode() for name in names.numpy()]
         return Answer(answer["probabilities"].numpy(), names)
-
-
-def _asset_class_names(path: Path) -> Sequence[str] | None:
-    file = path / "assets" / CLASS_NAMES
-    return file.read_text("utf-8").splitlines() if file.is_file() else None
 
 
 class LoadedModel:
