@@ -39,7 +39,10 @@ def shown(value: object) -> str:
 
 
 def _first_mistake(model: type[BaseModel], error: ValidationError) -> str:
-    mistake = error.errors(include_url=False)[0]
+    mistakes = error.errors(include_url=False)
+    # What a misspelt field lacks is told by its own name, not as missing.
+    strange = (mistake for mistake in mistakes if mistake["type"] == "extra_forbidden")
+    mistake = next(strange, mistakes[0])
     message = mistake["msg"].removeprefix("Value error, ")
     place = ".".join(str(part) for part in mistake["loc"])
     if mistake["type"] == "extra_forbidden":

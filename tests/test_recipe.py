@@ -1,6 +1,10 @@
 """A recipe reads and writes itself as TOML, starts from others, and refuses what makes no sense."""
 
+import json
+import statistics
 import tomllib
+from importlib import resources
+from pathlib import Path
 
 import pytest
 import tomli_w
@@ -111,6 +115,17 @@ def test_every_named_recipe_is_valid_and_inside_its_own_limit(name):
     assert count_parameters(recipe.spec) <= recipe.max_params
 
 
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+
+
+@pytest.mark.parametrize("name", [name for name in Recipe.names() if (RESULTS / name).is_dir()])
+def test_the_head_of_a_recipe_says_what_its_results_say(name):
+    results = [json.loads(path.read_text()) for path in (RESULTS / name).glob("seed*.json")]
+    accuracy = statistics.mean(result["test"]["accuracy"] for result in results)
+    head = (resources.files("kerasresnet.recipes") / f"{name}.toml").read_text().split("\nspec")[0]
+    assert f"{accuracy * 100:.2f} " in head and f"results/{name}/" in head
+
+
 # Row, optimizer, epochs, learning rate: the report's where it says one, else PyTorch's default.
 TABLE1 = [
     (1, "sgd", 130, 0.01),
@@ -217,6 +232,7 @@ def test_a_bad_field_is_told_in_one_line(fields, told):
         ('spec = "BB1x8"\nepochs = 3\nepochs = 4', "is not valid TOML: "),
         (b'spec = "BB1x8"\n# \xff', "cannot read recipe "),
         ("epochs = 3", "recipe bad.toml: Recipe spec: field required"),
+        ("epoch = 3", "'epoch' is no field of Recipe: did you mean 'epochs'? it has name"),
         ('spec = "BB1x8"', "recipe bad.toml: Recipe epochs: field required"),
         ('spec = "BB1x8"\nepochs = 3\nlr = 1', "recipe bad.toml: 'lr' is no field of Recipe"),
         ('spec = "BB0x8"\nepochs = 3', "recipe bad.toml: StackSpec blocks: input should be"),

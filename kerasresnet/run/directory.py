@@ -49,6 +49,10 @@ from kerasresnet.recipe import Recipe
 from kerasresnet.run.record import Metrics, Row, RunFacts, RunResults, checked, read_record
 from kerasresnet.run.states import State, model_file, states_of, weights_file
 
+_RECIPE_AGAIN = (
+    "put it back as it was, or begin a new run with python -m kerasresnet.fit --recipe and a "
+    "recipe that you trust"
+)
 PICTURES = ("architecture.png", "block.png", "curves.png", "confusion.png", "report.html")
 
 
@@ -95,9 +99,11 @@ class Run:
     def open(cls, path: str | Path) -> Run:
         """An existing run. Raises `UsageError` where `path` is not one."""
         path = Path(path)
-        if not (path / "run.json").is_file() or not (path / "recipe.toml").is_file():
+        if not (path / "run.json").is_file():
             what = "is no run directory: it has no run.json" if path.is_dir() else "does not exist"
             raise UsageError(f"{path} {what}; give a directory that kerasresnet.fit made in runs/")
+        if not (path / "recipe.toml").is_file():
+            raise UsageError(f"{path / 'recipe.toml'} is missing; {_RECIPE_AGAIN}")
         return cls(path)
 
     @property
@@ -107,9 +113,8 @@ class Run:
         # A file that lacks its last lines may still be a recipe, of another training.
         if wanted and _checksum(path) != wanted:
             raise KerasResNetError(
-                f"{path} is damaged or was changed: its checksum is not the one in run.json; put "
-                f"it back as it was, or begin a new run with python -m kerasresnet.fit --recipe "
-                f"and a recipe that you trust"
+                f"{path} is damaged or was changed: its checksum is not the one in run.json; "
+                f"{_RECIPE_AGAIN}"
             )
         return Recipe.from_toml(path)
 

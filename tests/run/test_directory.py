@@ -66,6 +66,13 @@ def test_a_kill_9_while_a_run_is_made_hinders_nothing(tmp_path, tiny_recipe):
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
 
 
+def test_a_run_without_its_recipe_is_told_by_the_file_that_is_missing(run):
+    (run.path / "recipe.toml").unlink()
+    told = r"recipe\.toml is missing; put it back as it was, or begin a new run with .* --recipe"
+    with pytest.raises(UsageError, match=told):
+        Run.open(run.path)
+
+
 def test_what_another_process_trains_is_not_written_to(run):
     code = (
         "import sys, time\nfrom kerasresnet.run import Run\n"
