@@ -126,10 +126,12 @@ def test_fresh_processes_take_one_job_and_name_their_logs_after_it(make_engine, 
     assert logs == {"a.log": "first\n", "b.log": "second\n"}
 
 
-def test_a_process_that_has_grown_is_replaced(make_engine):
+def test_a_process_that_has_grown_is_replaced_and_is_not_measured_by_a_mere_call(make_engine):
     engine = make_engine()
-    first = engine.call(engine_jobs.say, "small")
-    assert engine.call(engine_jobs.grow) == first
+    first = engine.call(engine_jobs.grow)
+    assert engine.call(engine_jobs.say, "still here") == first
+    engine.submit("job", engine_jobs.say, "large")
+    assert engine_jobs.results(engine, 1, LONG)["job"].value == first
     assert engine.call(engine_jobs.say, "small again") != first
 
 

@@ -25,9 +25,10 @@ def main() -> None:
     _answer(answers, None)  # it has started
     growth = None
     while True:
-        ended = run_job(jobs.get())
+        ended = run_job(job := jobs.get())
         grown = False
-        if "keras" in sys.modules:
+        # What is only called, such as a look at the images, may come before anything is trained.
+        if job.again and "keras" in sys.modules:
             from tuning.engine.memory import Growth
 
             growth = growth or Growth()

@@ -31,7 +31,7 @@ class Cluster:
         self._running: dict[Any, str] = {}  # what Ray calls a job, and what it is called
         self._counted = (-math.inf, 0)  # when, and how many slots
         self._stopped = False
-        self._here = Local(1)
+        self._here = Local(1, fresh=True)  # it is called once: nothing stays in memory here
         _connect(address)
         if not self.slots:
             self.stop()

@@ -36,10 +36,12 @@ def _forget_custom_gradients() -> None:
 class Growth:
     """Says when this process has grown so much that it should be replaced by a new one.
 
-    Growth is measured from the first call on, in bytes of resident memory.
+    Growth is measured in resident memory from the first call on, which comes after a training:
+    what TensorFlow takes for its first one it keeps and uses again. `most` is a share of that, for
+    what differs from one network to the next grows with their size.
     """
 
-    def __init__(self, most: int = 24 * 2**20) -> None:
+    def __init__(self, most: float = 0.25) -> None:
         self.most = most
         self.first: int | None = None
 
@@ -47,4 +49,4 @@ class Growth:
         forget_models()
         now = psutil.Process().memory_info().rss
         self.first = self.first or now
-        return now - self.first > self.most
+        return now > self.first * (1 + self.most)
