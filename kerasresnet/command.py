@@ -8,7 +8,9 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from types import UnionType
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 import tyro
 from rich.console import Console
@@ -16,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kerasresnet.disk import is_full
-from kerasresnet.errors import KerasResNetError, UsageError, quoted
+from kerasresnet.errors import KerasResNetError, UsageError, quoted, unknown
 from kerasresnet.network.spec import ResNetSpec
 
 _LONG = 5.0  # seconds that nobody wonders about
@@ -42,30 +44,59 @@ def registry() -> tyro.constructors.ConstructorRegistry:
     ours = tyro.constructors.ConstructorRegistry()
 
     @ours.primitive_rule
-    def _spec(info: tyro.constructors.PrimitiveTypeInfo):
-        if info.type is not ResNetSpec:
+    def _read_as_ours(info: tyro.constructors.PrimitiveTypeInfo):
+        # `int | None` is one type here: tyro's own rule for the two would hide our sentence.
+        kinds = [kind for kind in get_args(info.type) or (info.type,) if kind is not type(None)]
+        reader = _reader_of(kinds[0]) if len(kinds) == 1 and not _is_generic(info.type) else None
+        if reader is None:
             return None
-        return tyro.constructors.PrimitiveConstructorSpec(
-            nargs=1,
-            metavar="SPEC",
-            instance_from_str=lambda texts: ResNetSpec.from_text(texts[0]),
-            is_instance=lambda value: isinstance(value, ResNetSpec),
-            str_from_instance=lambda spec: [spec.to_text()],
-        )
+        may_be_none = type(None) in get_args(info.type)
 
-    @ours.primitive_rule
-    def _count(info: tyro.constructors.PrimitiveTypeInfo):
-        if info.type is not int:
-            return None
+        def read(texts: list[str]) -> Any:
+            return None if may_be_none and texts == ["None"] else reader.read(texts[0])
+
         return tyro.constructors.PrimitiveConstructorSpec(
             nargs=1,
-            metavar="INT",
-            instance_from_str=lambda texts: read_count(texts[0]),
-            is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
+            metavar=f"{{None}}|{reader.metavar}" if may_be_none else reader.metavar,
+            instance_from_str=read,
+            is_instance=lambda value: reader.takes(value) or (may_be_none and value is None),
             str_from_instance=lambda value: [str(value)],
         )
 
     return ours
+
+
+class _Reader(NamedTuple):
+    """How values of a type are shown in --help, read, and told from others."""
+
+    metavar: str
+    read: Callable[[str], Any]
+    takes: Callable[[Any], bool]
+
+
+def _reader_of(kind: Any) -> _Reader | None:
+    """The reader of a type that we read ourselves; None for one that tyro reads well."""
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    if kind is ResNetSpec:
+        return _Reader("SPEC", ResNetSpec.from_text, lambda value: isinstance(value, ResNetSpec))
+    if kind is int:
+        return _Reader("INT", read_count, lambda value: type(value) is int)
+    if kind is float:
+        return _Reader("FLOAT", _read_number, lambda value: type(value) in (int, float))
+    return None
+
+
+def _is_generic(kind: Any) -> bool:
+    """Whether `kind` has arguments, as tuple[int, int] has, and is no union."""
+    return get_origin(kind) not in (None, Union, UnionType)
+
+
+def _read_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"a number is written 0.1 or 1e-4, received {quoted(text)}") from None
 
 
 def read_count(text: str) -> int:
@@ -91,7 +122,22 @@ def _first_sentence(boxed: str) -> str:
     sentence = " ".join(lines[:rule]).removeprefix("Error parsing training: ")
     if strange := re.match(r"Unrecognized options: (.*)", sentence):
         return _strange(strange[1].split(", "), lines[rule:])
-    return sentence.removeprefix("Error parsing ")
+    return _in_our_words(sentence.removeprefix("Error parsing "))
+
+
+def _in_our_words(sentence: str) -> str:
+    """What tyro says of a missing flag or value, of a strange choice: what was received, known."""
+    if lacking := re.match(r"Missing from python -m \S+: (--\S+ \S+|\S+) (.*?)\.? \(req", sentence):
+        return f"{lacking[1]} is missing: {lacking[2][:1].lower()}{lacking[2][1:]}"
+    if empty := re.match(r"Missing value for argument '(--\S+|\S+)'", sentence):
+        name = empty[1]
+        return f"{name} takes a value" if name.startswith("-") else f"{name.upper()} is missing"
+    if strange := re.match(r"invalid choice '(.*)' for argument '(\S+)'\. Ex.*?\((.*)\)", sentence):
+        known = re.findall(r"'([^']*)'", strange[3])
+        return f"{strange[2]}: {unknown('value', strange[1], known)}"
+    if shape := re.match(r"(\S+): no type matching (\S+|.*?\}) could.* from (\[.*\])", sentence):
+        return f"{shape[1]} is written {shape[2]}, received {shape[3]}"
+    return sentence
 
 
 def _strange(received: list[str], lines: list[str]) -> str:

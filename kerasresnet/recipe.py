@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
+import tyro
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from kerasresnet.augment.policy import parse_step, step_text
@@ -70,8 +71,8 @@ class Recipe(Schema):
 
     optimizer: str = "sgd"
     """sgd, convmuon, adam, adamw, rmsprop, adagrad, or another of Keras' by name."""
-    learning_rate: Positive = 0.1
-    """The highest learning rate of the schedule; --lr for short."""
+    learning_rate: Annotated[Positive, tyro.conf.arg(aliases=("--lr",))] = 0.1
+    """The highest learning rate of the schedule."""
     momentum: Momentum = 0.9
     """Momentum of the optimizers that have one."""
     nesterov: bool = False

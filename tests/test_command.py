@@ -9,9 +9,13 @@ import time
 
 import pytest
 
-from kerasresnet.command import exit_on_error, read_count, waiting_for
+from kerasresnet.command import exit_on_error, parse, read_count, waiting_for
 from kerasresnet.errors import UsageError
 from kerasresnet.fit.options import parse_fit_options
+from kerasresnet.list.__main__ import ListOptions
+from kerasresnet.recipe import Recipe
+from kerasresnet.show.__main__ import ShowOptions
+from tuning.search.options import SearchOptions
 
 
 def told(*arguments):
@@ -37,10 +41,63 @@ def told(*arguments):
         (["--name", "my net"], "letters, digits, '.', '_' and '-', a letter or digit first, such "),
         (["--name", "my net"], "as 'my-net', received 'my net'"),
         (["--spec", "tabel1-06"], "did you mean 'table1-06'?"),
+        (["--epochs"], "--epochs takes a value ("),
+        (["--lr", "high"], "--learning-rate: a number is written 0.1 or 1e-4, received 'high'"),
+        (["--ema", "high"], "--ema: a number is written 0.1 or 1e-4, received 'high'"),
+        (["--lookahead", "5.5"], "--lookahead: a whole number is written 60000, 60k or 1.5M, rec"),
+        (
+            ["--schedule", "cosin"],
+            "--schedule: unknown value 'cosin': did you mean 'cosine'?",
+        ),
+        (
+            ["--on-bad-image", "drop"],
+            "--on-bad-image: unknown value 'drop': known are refuse, ",
+        ),
+        (["--cycle-momentum", "0.9"], "--cycle-momentum is written {None}|{FLOAT FLOAT}, received"),
     ],
 )
 def test_a_mistake_says_what_to_type(arguments, sentence):
     assert sentence in told(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "sentence"),
+    [
+        (ListOptions, [], "recipes|specs|data|optimizers|augmentations is missing: recipes for "),
+        (
+            ListOptions,
+            ["recipe"],
+            "kind: unknown value 'recipe': did you mean 'recipes'? ",
+        ),
+        (ShowOptions, [], "SPEC|RECIPE is missing: a spec (BB2x64-BN2x100, table1-06), a named "),
+        (ShowOptions, ["--max-params", "1M"], "SPEC|RECIPE is missing"),
+        (
+            SearchOptions,
+            ["--max-params", "300kk"],
+            "--max-params: a whole number is written ",
+        ),
+    ],
+)
+def test_other_commands_say_it_as_well(kind, arguments, sentence):
+    with pytest.raises(UsageError) as error:
+        parse(kind, arguments, prog="python -m kerasresnet.some")
+    message = str(error.value)
+    assert message.startswith(sentence) and "\n" not in message
+    assert message.endswith("(see python -m kerasresnet.some --help)")
+
+
+def test_what_may_be_left_open_is_closed_and_opened_again():
+    training = parse_fit_options(["--lookahead", "1k", "--norm-rate", "2"]).training
+    assert (training.ema, training.lookahead, training.norm_rate) == (None, 1_000, 2.0)
+    assert parse_fit_options(["--recipe", "row6", "--lookahead", "None"]).training.lookahead is None
+
+
+def test_every_recipe_stands_in_the_help(capsys):
+    with pytest.raises(SystemExit):
+        parse_fit_options(["--help"])
+    printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--lr FLOAT, --learning-rate FLOAT" in printed
+    assert all(f" {name}," in printed or f"({name}," in printed for name in Recipe.names()[:5])
 
 
 def test_an_unknown_recipe_is_told_with_the_nearest_name():

@@ -21,15 +21,19 @@ from kerasresnet.fit.log import Log, check_log
 from kerasresnet.fit.strategy import Strategy, check_strategy
 from kerasresnet.recipe import Recipe
 
+_NAMED = ", ".join(name for name in Recipe.names() if not name.startswith("table1-"))
+_START = (
+    f"Where the training options start from: a named recipe ({_NAMED}, table1-01 … table1-12) or a "
+    "TOML file (default: what suits the data)."
+)
+
 
 @dataclass(frozen=True)
 class FitOptions(DataOptions):
     """Train a residual network, evaluate it once on the test set, export it for serving."""
 
     training: tyro.conf.OmitArgPrefixes[Recipe]
-    recipe: Annotated[str, tyro.conf.arg(metavar="NAME|FILE")] = "quick"
-    """Where the training options start from: a named recipe (quick, small, digits, table1-01 …
-    table1-12) or a TOML file (default: what suits the data)."""
+    recipe: Annotated[str, tyro.conf.arg(metavar="NAME|FILE", help=_START)] = "quick"
     seed: int = 0
     """Seed of weights, split, order and augmentation."""
     run_dir: Path | None = None
@@ -59,7 +63,7 @@ class FitOptions(DataOptions):
 
 def parse_fit_options(arguments: list[str] | None = None) -> FitOptions:
     """Read the command line. Raises `UsageError`, or exits as tyro does for --help."""
-    arguments = [_in_full(a) for a in (sys.argv[1:] if arguments is None else arguments)]
+    arguments = sys.argv[1:] if arguments is None else arguments
     check_strategy(_value_of("--strategy", arguments) or "single")
     request = DataRequest.parse(_value_of("--data", arguments) or "cifar10")
     recipe = _value_of("--recipe", arguments) or request.default_recipe()
@@ -93,11 +97,6 @@ def check_seed(seed: int) -> None:
     """Raises `UsageError` for a seed that random numbers cannot start from."""
     if not 0 <= seed < 2**31:
         raise UsageError(f"a seed is a number from 0 to {2**31 - 1}, received {seed}")
-
-
-def _in_full(argument: str) -> str:
-    flag, equals, value = argument.partition("=")
-    return f"--learning-rate{equals}{value}" if flag == "--lr" else argument
 
 
 def _name_of(name: str, trained: Recipe, recipe: Recipe) -> str:

@@ -35,7 +35,7 @@ FORMS = (".png", ".svg")
 class ShowOptions:
     """A network layer by layer: what each puts out, its parameters and its MACs."""
 
-    network: tyro.conf.Positional[str]
+    network: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SPEC|RECIPE")]
     """A spec (BB2x64-BN2x100, table1-06), a named recipe (quick) or a recipe's TOML file."""
     max_params: int = DEFAULT_LIMIT
     """The limit that the whole is compared with."""
