@@ -168,3 +168,6 @@ def quiet_tensorflow(verbose: bool = False, *, training: bool = False) -> None:
 
         # The device search is what logs: make it happen here.
         keras.distribution.list_devices()
+    from absl import logging
+
+    logging.set_verbosity(logging.ERROR)  # what TFDS warns of while it looks for a set

@@ -21,12 +21,14 @@ _NO_TEXT = ("Cc", "Cs", "Zl", "Zp")  # Unicode's controls, halves, and ends of l
 class Listing:
     """The pictures of a folder or a table: paths, and labels int32, of each part that is there.
 
-    `root` is what was asked for; labels are places in `class_names`.
+    `root` is what was asked for; labels are places in `class_names`; `left_out` says what else lies
+    there, "" where nothing does.
     """
 
     root: Path
     class_names: tuple[str, ...]
     parts: dict[str, tuple[list[Path], np.ndarray]]
+    left_out: str = ""
 
     @property
     def fingerprint(self) -> str:

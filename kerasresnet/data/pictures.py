@@ -18,6 +18,8 @@ from kerasresnet.data.stored import take
 from kerasresnet.data.table import SUFFIXES, list_table
 from kerasresnet.errors import UsageError
 
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
+
 
 def list_pictures(path: Path) -> Listing:
     """The pictures of a folder, a .csv or a .parquet. Raises `UsageError` for anything else."""
@@ -26,8 +28,9 @@ def list_pictures(path: Path) -> Listing:
     if not path.exists():
         raise UsageError(f"{shown(str(path))} does not exist; --data takes a path that does")
     if path.suffix.lower() not in SUFFIXES:
+        hint = "unpack it, and give" if path.suffix.lower() in ARCHIVES else "give"
         raise UsageError(
-            f"{shown(str(path))} is no data set; give a folder of class folders, or a .csv or "
+            f"{shown(str(path))} is no data set; {hint} a folder of class folders, or a .csv or "
             ".parquet of path and label"
         )
     return list_table(path)
@@ -86,7 +89,9 @@ def load_pictures(
         train, test = set_test_aside(y, split_seed)
         parts |= {"train": (take(x, train), y[train]), "test": (take(x, test), y[test])}
         how = f"{TEST_SHARE:.0%} of each class set aside to test (split seed {split_seed})"
-    left_out = f", {len(found.skipped):,} unreadable left out" if found.skipped else ""
+    told = [f"{len(found.skipped):,} unreadable"] if found.skipped else []
+    told += [listing.left_out] if listing.left_out else []
+    left_out = f", left out: {', '.join(told)}" if told else ""
     return ImageData(
         shown(str(path)),
         *parts["train"],

@@ -115,7 +115,7 @@ def features_of(builder: tfds.core.DatasetBuilder, dataset: str) -> tuple[str, s
     image, label = builder.info.supervised_keys or (None, None)
     image = image if image in images else next((k for k in ("image", *images) if k in images), None)
     label = label if label in labels else next((k for k in ("label", *labels) if k in labels), None)
-    fits = image and label and found[image].dtype == np.uint8
+    fits = image and label and found[image].np_dtype == np.uint8
     if not fits or found[image].shape[-1] not in (1, 3):
         raise UsageError(
             f"tfds:{dataset} is no image classification as we take it (uint8 images of 1 or 3 "

@@ -121,7 +121,7 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(f"{metrics['path']} on {metrics['data']}"), title_justify="left")
+    table = Table()
     table.add_column("class")
     table.add_column("accuracy", justify="right")
     for name, accuracy in metrics["per_class"].items():
@@ -131,6 +131,8 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     for name, averaged in metrics.get("tta", {}).items():
         table.add_row(f"with --tta {name}", f"{averaged['accuracy']:.2%}")
     console = Console()
+    # No title of the table: that would break paths at the width of the columns.
+    console.print(escape(f"{metrics['path']} on {metrics['data']}"), soft_wrap=True)
     console.print(table)
     console.print(f"loss {metrics['loss']:.4f}")
     confused = (f"{w['true']} as {w['predicted']} {w['count']}" for w in metrics["top_confusions"])

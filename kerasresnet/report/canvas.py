@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -57,7 +59,19 @@ def wrapped(text: str, width: int) -> str:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write as PNG or as SVG, as the suffix of `path` says."""
-    write_bytes(path, encoded(figure, path.suffix.removeprefix(".")))
+    with warnings.catch_warnings(record=True) as raised:
+        write_bytes(path, encoded(figure, path.suffix.removeprefix(".")))
+    signs = set()
+    for warning in raised:
+        if glyph := re.match(r"Glyph (\d+) .* missing from font", str(warning.message)):
+            signs.add(chr(int(glyph[1])))
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    if signs:
+        lacking = "".join(sorted(signs))
+        print(f"{path}: boxes stand for {lacking}, which its font does not have", file=sys.stderr)
     return path
 
 

@@ -239,7 +239,23 @@ def test_what_holds_no_classes_is_refused(folder, tmp_path):
     (folder / "empty").mkdir()
     assert "empty holds no pictures (files that end in .bmp" in refused(folder)
     (folder / "notes.txt").touch()
-    assert "is no data set" in refused(folder / "notes.txt")
+    assert "is no data set; give a folder" in refused(folder / "notes.txt")
+    (folder / "all.tar.gz").touch()
+    assert "is no data set; unpack it, and give a folder" in refused(folder / "all.tar.gz")
+
+
+def test_what_is_left_out_beside_and_in_the_class_folders_is_counted(folder, tmp_path):
+    assert list_folder(folder).left_out == ""
+    for name in ("loose.png", "cat/1.heic", "cat/deep/2.HEIC", "bus/notes", "cat/.DS_Store"):
+        (folder / name).touch()
+    told = "pictures beside the class folders (1), files of other kinds (3: .heic, no ending)"
+    assert list_folder(folder).left_out == told
+    assert load(folder).source.endswith(f", left out: {told}")
+    folder.rename(tmp_path / "train")
+    (tmp_path / "all" / "test").mkdir(parents=True)
+    (tmp_path / "train").rename(tmp_path / "all" / "train")
+    (tmp_path / "all" / "test" / "loose.jpg").touch()
+    assert list_folder(tmp_path / "all").left_out == told.replace("(1)", "(2)")
 
 
 def test_one_class_is_refused(folder):
@@ -288,7 +304,7 @@ def test_files_that_cannot_be_read_refuse_all_or_are_left_out_and_named(folder, 
     assert f"3 of 33 pictures of {folder} cannot be read" in told
     assert "text.png (is no image of a known kind" in told and "--on-bad-image skip" in told
     data = load(folder, on_bad_image="skip")
-    assert len(data.skipped) == 3 and "3 unreadable left out" in data.source
+    assert len(data.skipped) == 3 and ", left out: 3 unreadable" in data.source
     assert len(data.y_train) + len(data.y_test) == 30
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("left out: 3 of 33") and all(name in line for name in bad)

@@ -4,7 +4,7 @@ import pytest
 
 from kerasresnet.command import parse
 from kerasresnet.errors import UsageError
-from kerasresnet.evaluate.__main__ import EvaluateOptions, check_options
+from kerasresnet.evaluate.__main__ import EvaluateOptions, check_options, print_metrics
 
 
 def checked(*arguments):
@@ -27,3 +27,10 @@ def test_a_mistake_shows_before_anything_is_loaded(tmp_path):
         checked(tmp_path / "nothing")
     with pytest.raises(UsageError, match="did you mean 'digits'"):
         checked(tmp_path, "--data", "digit")
+
+
+def test_a_long_path_is_not_broken_at_the_width_of_the_table(capsys):
+    path, data = f"runs/{'x' * 60}", "/somewhere/where/all/the/pictures/are"
+    metrics = {"accuracy": 0.5, "loss": 1.0, "images": 4, "per_class": {"a": 1.0, "b": 0.0}}
+    print_metrics({"path": path, "data": data, "top_confusions": [], **metrics})
+    assert capsys.readouterr().out.startswith(f"{path} on {data}\n")

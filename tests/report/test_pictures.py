@@ -148,6 +148,13 @@ def test_a_hundred_classes_and_a_run_without_any_test_image_are_drawn(tmp_path):
         assert is_picture(draw_confusion(matrix, class_names, tmp_path / "c.png", title="many"))
 
 
+def test_a_sign_that_the_font_lacks_is_one_line_and_no_warning(tmp_path, capsys, recwarn):
+    path = tmp_path / "c.png"
+    assert is_picture(draw_confusion([[3, 1], [0, 2]], ["猫", "dodo"], path, title="猫"))
+    assert capsys.readouterr().err == f"{path}: boxes stand for 猫, which its font does not have\n"
+    assert not recwarn.list
+
+
 def names(paths):
     return [path.name for path in paths]
 
