@@ -19,10 +19,14 @@ from rich.table import Table
 from kerasresnet.command import exit_on_error, parse
 from kerasresnet.disk import write_text
 from kerasresnet.errors import UsageError
+from kerasresnet.recipe import Recipe
 from kerasresnet.report.pictures import read_results, results_so_far
+from kerasresnet.report.tables import pflop_of
 from kerasresnet.run import Run
 
 NOTHING = "–"
+# What a recipe trains by where it says nothing, as those of before a field was there do.
+DEFAULTS = {n: f.default for n, f in Recipe.model_fields.items() if not f.is_required()}
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ def differences(results: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     Settings are the fields of the recipe but its name, the data and the seed.
     """
     settings = [
-        {"data": each.get("data"), "seed": each.get("seed"), **each["recipe"]} for each in results
+        {"data": each.get("data"), "seed": each.get("seed"), **DEFAULTS, **each["recipe"]}
+        for each in results
     ]
     names = dict.fromkeys(name for each in settings for name in each if name != "name")
     values = {name: [_text(each.get(name)) for each in settings] for name in names}
@@ -62,7 +67,7 @@ def outcomes(results: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
         "epochs done": [str(len(each["epochs"])) for each in results],
         "parameters": [_count(each.get("parameters")) for each in results],
         "MACs": [_count(each.get("macs")) for each in results],
-        "PFLOP": [_number(each.get("pflop")) for each in results],
+        "PFLOP": [_number(pflop_of(each) if "images" in each else None) for each in results],
         "training, minutes": [_number(_minutes(each)) for each in results],
         "train accuracy": _shares([row.get("accuracy") for row in last]),
         "validation accuracy": _shares([row.get("val_accuracy") for row in last]),

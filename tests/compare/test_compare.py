@@ -24,6 +24,21 @@ def test_only_what_differs_is_a_difference():
     assert differences([one, one]) == {}
 
 
+def test_a_field_that_an_earlier_recipe_lacks_has_its_default():
+    one = results()
+    later = one["recipe"] | {"class_weights": "equal", "lookahead": None, "norm_momentum": 0.9}
+    assert differences([one, results(recipe=later)]) == {}
+    other = results(recipe=later | {"norm_momentum": 0.6})
+    assert differences([one, other]) == {"norm_momentum": ["0.9", "0.6"]}
+
+
+def test_the_cost_of_a_result_of_before_it_was_written_down_is_counted():
+    images = {"images": {"train": 100, "val": 0, "test": 10}, "macs": 10**9}
+    recipe = results()["recipe"] | {"batch_size": 50}
+    rows = outcomes([results(recipe=recipe, **images), results(pflop=0.5, **images)])
+    assert rows["PFLOP"] == ["0.0006", "0.5"]
+
+
 def test_what_came_of_it_says_the_points_between():
     better = results(test={"accuracy": 0.625, "loss": 1.0})
     rows = outcomes([results(), better])
