@@ -27,6 +27,13 @@ def divide(number):
     return number / 0
 
 
+class Unreadable:
+    """An argument that a process sends off and no other can read."""
+
+    def __reduce__(self):
+        return divide, (1,)
+
+
 def sleep(seconds, mark=None):
     """Sleep, and leave the file `mark` at its beginning, with this process's number."""
     if mark:

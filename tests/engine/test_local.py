@@ -116,6 +116,13 @@ def test_processes_that_cannot_even_start_are_given_up_with_their_last_words(
         engine_jobs.results(engine, 1, LONG)
 
 
+def test_a_job_that_no_process_can_read_is_given_up_too(make_engine):
+    engine = make_engine()
+    engine.submit("job", engine_jobs.double, engine_jobs.Unreadable())
+    with pytest.raises(KerasResNetError, match=rf"{CRASHES} processes .* ZeroDivisionError: divis"):
+        engine_jobs.results(engine, 1, LONG)
+
+
 def test_fresh_processes_take_one_job_and_name_their_logs_after_it(make_engine, tmp_path):
     engine = make_engine(fresh=True)
     engine.submit("a", engine_jobs.say, "first")

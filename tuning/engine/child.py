@@ -12,6 +12,7 @@ import pickle
 import queue
 import sys
 import threading
+import traceback
 from typing import BinaryIO
 
 from tuning.engine.job import Job, run_job
@@ -22,10 +23,10 @@ def main() -> None:
     os.dup2(2, 1)
     jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, jobs), daemon=True).start()
-    _answer(answers, None)  # it has started
-    growth = None
+    growth, job = None, jobs.get()
+    _answer(answers, None)  # it can take jobs
     while True:
-        ended = run_job(job := jobs.get())
+        ended = run_job(job)
         grown = False
         # What is only called, such as a look at the images, may come before anything is trained.
         if job.again and "keras" in sys.modules:
@@ -34,15 +35,22 @@ def main() -> None:
             growth = growth or Growth()
             grown = growth.too_much()
         _answer(answers, (ended, grown))
+        job = jobs.get()
 
 
 def _listen(pipe: BinaryIO, jobs: queue.SimpleQueue[Job]) -> None:
-    """Take in jobs, also while one runs; the end of the pipe is that of the process behind it."""
+    """Take in jobs, also while one runs; the end of the pipe is that of the process behind it.
+
+    A job that cannot be read ends this process: nobody would answer for it.
+    """
     try:
         while True:
             jobs.put(pickle.load(pipe))
     except EOFError:
-        os._exit(1)
+        pass
+    except Exception:
+        traceback.print_exc()
+    os._exit(1)
 
 
 def _answer(pipe: BinaryIO, answer: object) -> None:

@@ -109,7 +109,7 @@ class Local:
         return process
 
     def _take(self, process: _Process, answer: tuple[Ended, bool] | _Gone | None) -> None:
-        if answer is None:  # it has started
+        if answer is None:  # it has taken its first job
             self._crashes = 0
             process.started = True
         elif isinstance(answer, _Gone):
