@@ -95,7 +95,7 @@ def _store(
     statistics: Statistics | None,
     folder: Path,
 ) -> None:
-    """Write the arrays aside, then rename: several workers may come first at once."""
+    """Write the arrays aside, then rename: a kill leaves all of them or none."""
     with staged(folder.parent, "aside-images-") as aside:
         for name, array in zip(PARTS, arrays, strict=True):
             file = aside / f"{name}.npy"

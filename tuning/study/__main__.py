@@ -127,7 +127,7 @@ def train_all(study: Study, facts: dict[str, Any], options: StudyOptions) -> Non
     console = Console(highlight=False)
     live = console.is_terminal and not options.plain
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"))
-    # No refreshing thread: children are forked beside it.
+    # No refreshing thread: `watch` draws, whenever it is called.
     with Progress(*columns, console=console, auto_refresh=False, disable=not live) as progress:
         task = progress.add_task("", total=clock.work, left="")
         for number, run in enumerate(runs, start=1):
