@@ -13,8 +13,8 @@ then the same is done to the command that goes on with what was left, again and 
 until one comes to its end. After every kill, what was finished before must be there still, whole;
 at the end all must equal, bit for bit, what a command does that nobody disturbs. So do full disks
 (a small tmpfs, with room drawn by chance) and read-only ones; these need the right to mount. Every
-file of a run that stands half-way, and of one that is exported, is cut, garbled, emptied, removed:
-the command goes on and ends equal, or says in one line why not.
+file of a run and of a search that stand half-way, and of a run that is exported, is cut, garbled,
+emptied, removed: the command goes on and ends equal, or says in one line why not.
 
 --out holds every fault as soon as it is done; the same command goes on, with as many more as are
 asked for.
@@ -47,7 +47,7 @@ from plagues import (
     named,
     small_disk,
 )
-from tasks import TASKS, Fit, Task
+from tasks import TASKS, Task
 from victims import Kill, load_everything, run_victim
 
 from kerasresnet.command import exit_on_error, parse
@@ -58,6 +58,8 @@ from kerasresnet.run import Run
 Kind = Literal["kill", "full", "read-only", "damage"]
 LONGEST_CHAIN = 10  # faults on one run before its end is compared
 FILES = 4  # that are damaged in a turn
+# Before which a run, or a search, is killed whose files are damaged then: at its last epoch.
+LAST = {"fit": "aside-state-0003.weights.h5", "search": "aside-average-0002.weights.h5"}
 FAULTS: dict[Kind, type[Fault]] = {"kill": Killed, "full": Full, "read-only": ReadOnly}
 
 
@@ -68,7 +70,7 @@ class FaultOptions:
     only: tuple[Kind, ...] = ("kill", "damage", "full", "read-only")
     """The kinds of faults, which take turns."""
     tasks: tuple[Literal["fit", "search", "export"], ...] = ("fit", "search", "export")
-    """What they befall; damaged files fit and export alone."""
+    """What they befall."""
     kills: int = 200
     """Kills of each task, in all."""
     disks: int = 30
@@ -168,7 +170,7 @@ def some_damages(scene: Scene, options: FaultOptions, record: Record) -> bool:
     """Damage some more files, each in a copy of the run; False where all that are asked for are."""
     task = scene.task
     done = {named(*row["fault"].split(" ")) for row in record.of(task, "damage")}
-    left = [each for each in damages(scene.start / "run") if named(*each) not in done]
+    left = [each for each in damages(scene.start / task.holds) if named(*each) not in done]
     random.Random(options.seed).shuffle(left)
     if options.damages is not None:
         left = left[: max(0, options.damages - len(done))]
@@ -180,14 +182,14 @@ def some_damages(scene: Scene, options: FaultOptions, record: Record) -> bool:
 
 
 def half_way(task: Task, folder: Path) -> Path:
-    """What has files to damage: a run before its last state, or one that is exported."""
+    """What has files to damage: a run or search before its last state, or one that is exported."""
     folder.mkdir()
     task.prepare(folder)
-    if isinstance(task, Fit):
-        kill = Kill(file="aside-state-0003.weights.h5")
-        run_victim(*task.command(folder), folder, kill)
-        if task.done(folder) != {"epoch 1", "epoch 2"}:
-            raise KerasResNetError("the run did not stop before its last state")
+    if task.name in LAST:
+        ended = run_victim(*task.command(folder), folder, Kill(file=LAST[task.name]))
+        done = task.done(folder)
+        if ended.code != -9 or not any(what.startswith("epoch 1") for what in done):
+            raise KerasResNetError(f"{task.name} did not stop before its last state: {done}")
     return folder
 
 
@@ -235,8 +237,7 @@ def scene_of(name: str, home: Path, half: bool) -> Scene:
         folder.mkdir(exist_ok=True)
         whole = undisturbed(task, folder)
     print(f"{name} undisturbed: {whole}", flush=True)
-    damaged = half and name != "search"
-    return Scene(task, whole, half_way(task, home / f"{name}-half") if damaged else None)
+    return Scene(task, whole, half_way(task, home / f"{name}-half") if half else None)
 
 
 def main() -> None:

@@ -213,8 +213,8 @@ def damage(path: Path, way: str) -> None:
 
 
 def damaged(task: Task, folder: Path, name: str, way: str) -> Outcome:
-    """The outcome of damaging a file of the run in `folder` and going on."""
-    damage(folder / "run" / name, way)
+    """The outcome of damaging a file of what the task holds in `folder`, and going on."""
+    damage(folder / task.holds / name, way)
     ended = run_victim(*task.command(folder), folder)
     fault = named(name, way)
     if ended.traceback:

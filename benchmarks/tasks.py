@@ -41,6 +41,8 @@ class Task(ABC):
     """
 
     name: str
+    holds = "run"
+    """The directory in which its files are damaged."""
 
     def __init__(self, whole: Path) -> None:
         self.whole = whole
@@ -128,6 +130,7 @@ class Search(Task):
     """Hyperband over tiny networks, and its report."""
 
     name = "search"
+    holds = "search"
 
     def command(self, folder: Path) -> tuple[Callable[[], Any], list[str]]:
         from tuning.search.__main__ import main
@@ -153,7 +156,10 @@ class Search(Task):
         from tuning.search.view.trials import read_trials
 
         found, whole = (
-            {t.trial_id: (t.spec, t.status, t.score) for t in read_trials(place / "search")}
+            {
+                t.trial_id: (t.spec, t.status, t.score, timeless(t.rows))
+                for t in read_trials(place / "search")
+            }
             for place in (folder, self.whole)
         )
         if found != whole:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -83,6 +84,12 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits. Raises `OSError`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def read_json(path: Path) -> Any:
     """Raises `KerasResNetError` where the file is not JSON."""
     try:
@@ -117,17 +124,6 @@ def made(folder: Path, what: str) -> Path:
     except OSError as error:
         raise UsageError(f"cannot make the {what} directory {folder}: {error.strerror}") from None
     return folder
-
-
-def check_writable(folder: Path, what: str) -> None:
-    """Raises `UsageError` where `folder` could not be made, or written in; makes nothing."""
-    there = folder.absolute()
-    while not os.path.lexists(there):
-        there = there.parent
-    if not os.path.isdir(there):
-        raise UsageError(f"cannot make the {what} directory {folder}: {there} is no directory")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write in the {what} directory {folder}: {there} is closed to you")
 
 
 def is_full(error: BaseException) -> bool:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from kerasresnet.run import Run
 
 
+class NothingLeft(KerasResNetError):
+    """A run has been trained, and no state of it can be read."""
+
+
 def restore(
     run: Run,
     model: keras.Model,
@@ -27,8 +31,8 @@ def restore(
 
     `network` is what `model` trains, `kept` the network that the run keeps, which holds the
     averaged weights where they are `averaged`. Metrics are set back to those of the state, and
-    model.keras is mended from it where that is possible. Raises `KerasResNetError` where there
-    are states and none of them will do.
+    model.keras is mended from it where that is possible. Raises `NothingLeft` where there are
+    states and none of them will do.
     """
     refused = []
     metrics = _metrics(run, refused)
@@ -51,7 +55,7 @@ def restore(
         return state.epoch
     if refused or len(metrics) > 1:  # the first epoch writes its metrics before its state
         reasons = "; ".join(refused) or f"it has metrics of {len(metrics)} epochs and no state"
-        raise KerasResNetError(
+        raise NothingLeft(
             f"{run.path} cannot go on: {reasons}; begin again with python -m kerasresnet.fit "
             f"--recipe {run.path / 'recipe.toml'}"
         )

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
 import importlib.metadata
 import io
 import platform
@@ -36,6 +35,7 @@ from typing import Any
 
 from kerasresnet.disk import (
     ASIDE,
+    checksum,
     locked,
     publish,
     read_json,
@@ -73,7 +73,7 @@ class Run:
         try:
             with staged(path.parent, ".new-run-") as folder:
                 write_text(file := folder / "recipe.toml", recipe.to_toml())
-                facts = {"status": "running", **facts, "recipe_sha256": _checksum(file)}
+                facts = {"status": "running", **facts, "recipe_sha256": checksum(file)}
                 _write_facts(folder / "run.json", facts)
                 if not publish(folder, path):
                     raise taken(path)
@@ -109,14 +109,18 @@ class Run:
     @property
     def recipe(self) -> Recipe:
         """Raises `KerasResNetError` where it is not the one that the run began with."""
+        self.check_recipe()
+        return Recipe.from_toml(self.path / "recipe.toml")
+
+    def check_recipe(self) -> None:
+        """Raise `KerasResNetError` where recipe.toml is not what run.json says, or that is none."""
         path, wanted = self.path / "recipe.toml", self.facts.get("recipe_sha256")
         # A file that lacks its last lines may still be a recipe, of another training.
-        if wanted and _checksum(path) != wanted:
+        if wanted and checksum(path) != wanted:
             raise KerasResNetError(
                 f"{path} is damaged or was changed: its checksum is not the one in run.json; "
                 f"{_RECIPE_AGAIN}"
             )
-        return Recipe.from_toml(path)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -176,7 +180,7 @@ class Run:
 
     def model_checksum(self) -> str:
         """The SHA-256 of model.keras, by which an export says what it was made of."""
-        return _checksum(self.model_path)
+        return checksum(self.model_path)
 
     def holds_model(self) -> bool:
         """Whether model.keras is there, and every byte in it what was written."""
@@ -248,11 +252,6 @@ class Run:
         """Remove what a killed process was writing. The caller holds the lock."""
         for path in self.path.glob(f"{ASIDE}*"):
             path.unlink(missing_ok=True)
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_facts(path: Path, facts: dict[str, Any]) -> None:

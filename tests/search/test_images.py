@@ -1,5 +1,7 @@
 """All trials of a search see one split, made once, and no image of the test set."""
 
+import itertools
+import shutil
 import threading
 from types import SimpleNamespace
 
@@ -13,11 +15,11 @@ from pictures import write_classes
 from kerasresnet.data import DataRequest, ImageData
 from kerasresnet.data.stored import StoredImages
 from kerasresnet.disk import NoRoom
-from kerasresnet.errors import UsageError
+from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.network.spec import ResNetSpec
 from kerasresnet.recipe import Recipe
 from tuning.search import images as images_module
-from tuning.search.images import PARTS, search_images
+from tuning.search.images import FILES, PARTS, prepare_images, search_images
 from tuning.search.options import parse_search_options
 from tuning.search.project import Project, Settings
 from tuning.search.space.choices import narrow
@@ -157,6 +159,61 @@ def test_a_search_that_changes_its_mind_before_it_began_makes_its_images_again(m
     assert len(search_images(make_project()).val[1]) == 144
     assert len(search_images(make_project(val_images=100)).val[1]) == 100
     assert len(search_images(make_project(val_images=100, train_images=64)).train[1]) == 64
+
+
+WAYS = {
+    "cut": lambda content: content[: len(content) // 2],
+    "garbled": lambda content: content[:-40] + b"\xff\x00garbled" + content[-31:],
+    "emptied": lambda content: b"",
+    "removed": None,
+}
+
+
+def test_images_that_are_not_what_was_made_are_refused_and_made_again(tmp_path):
+    folder = write_classes(tmp_path / "pictures", {"a": 30, "b": 20})
+    flags = f"--data {folder} --image-size 16 --val-images 8 --search-dir {tmp_path / 'search'}"
+    path, settings, space = parse_search_options(flags.split()).resolve()
+    create(path, settings, space)
+    prepare_images(Project.open(path))
+    images = path / "images"
+    made = {file.name: file.read_bytes() for file in images.iterdir()}
+    assert made.keys() == set(FILES)
+    prepare_images(Project.open(path))
+    for name, spoil in itertools.product(FILES, WAYS.values()):
+        (images / name).write_bytes(spoil(made[name])) if spoil else (images / name).unlink()
+        told = rf"images in .*/images are damaged \({name} is not .*\); delete that folder, and the"
+        for _ in range(2):
+            with pytest.raises(KerasResNetError, match=told):
+                prepare_images(Project.open(path))
+        (images / name).write_bytes(made[name])
+    shutil.rmtree(images)
+    prepare_images(Project.open(path))
+    assert {file.name: file.read_bytes() for file in images.iterdir()} == made
+
+
+def test_a_search_goes_on_with_no_other_images_than_it_began_with(tmp_path):
+    folder = write_classes(tmp_path / "pictures", {"a": 30, "b": 20})
+    flags = f"--data {folder} --image-size 16 --val-images 8 --search-dir {tmp_path / 'search'}"
+    path, settings, space = parse_search_options(flags.split()).resolve()
+    create(path, settings, space)
+    prepare_images(Project.open(path))
+
+    def become(name):
+        for picture in (folder / "a").glob("*"):
+            shutil.copy(folder / "b" / name, picture)
+        shutil.rmtree(path / "images")
+
+    become("003.png")
+    prepare_images(Project.open(path))  # no trial has seen any
+    (path / "trial_0000").mkdir()
+    become("017.png")
+    told = r"no longer gives the images that .* began with \(x_train.npy is another\); put it back"
+    with pytest.raises(KerasResNetError, match=told):
+        prepare_images(Project.open(path))
+    assert not (path / "images").exists()
+    (path / "images").mkdir()
+    become("003.png")
+    prepare_images(Project.open(path))
 
 
 @pytest.mark.parametrize(

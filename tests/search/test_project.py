@@ -13,7 +13,7 @@ from kerasresnet.recipe import Recipe
 from tuning.search.project import Project, Settings
 from tuning.search.space.choices import narrow
 from tuning.search.space.space import Space
-from tuning.search.written import check_files
+from tuning.search.written import mend
 
 SETTINGS = Settings(data="digits", base="digits", val_images=144, train_images=512)
 OTHER = {
@@ -225,6 +225,30 @@ def test_clearing_takes_links_and_not_what_they_lead_to(tmp_path):
     assert (tmp_path / "elsewhere" / "thesis.tex").read_text() == "years of work"
 
 
+def spoil(path, way):
+    """Do to a file what a bad disk does."""
+    content = path.read_bytes()
+    if way == "removed":
+        path.unlink()
+    else:
+        middle = len(content) // 2
+        garbled = content[:middle] + b"\xff\x00garbled" + content[middle + 9 :]
+        path.write_bytes({"cut": content[:middle], "emptied": b"", "garbled": garbled}[way])
+
+
+@pytest.mark.parametrize("way", ["cut", "garbled", "emptied", "removed"])
+@pytest.mark.parametrize("sign", ["trial_0000/trial.json", "images/x_train.npy"])
+def test_a_search_without_its_settings_is_told_by_the_file_that_is_lost(sign, way, tmp_path):
+    started(tmp_path)
+    (tmp_path / sign).parent.mkdir(exist_ok=True)
+    (tmp_path / sign).write_text("what says whose it is")
+    spoil(tmp_path / "search.json", way)
+    lost = "missing" if way == "removed" else "damaged"
+    with pytest.raises(UsageError, match=rf"search\.json is {lost}; put it back as it was, or"):
+        create(tmp_path, SETTINGS, space())
+    assert (tmp_path / "search.json").exists() == (way != "removed")
+
+
 def change_settings(written):
     return lambda path: path.write_text(
         json.dumps(json.loads(path.read_text()) | {"settings": written})
@@ -239,12 +263,6 @@ DAMAGES = {
         change_settings(SETTINGS.model_dump() | {"seed": "x"}),
         "seed: input should be a valid integer",
     ),
-    "cut oracle": (
-        "oracle.json",
-        lambda path: path.write_text('{"start'),
-        "oracle.json is damaged",
-    ),
-    "another oracle": ("oracle.json", lambda path: path.write_text("[]"), "oracle.json is damaged"),
     "empty trial": (
         "trial_0000/trial.json",
         lambda path: path.write_text(""),
@@ -268,9 +286,9 @@ def test_a_damaged_search_is_told_at_once_with_what_can_be_done(name, damage, to
     (tmp_path / "trial_0000" / "trial.json").write_text(
         '{"trial_id": "0000", "status": "FAILED", "score": null, "hyperparameters": {"values": {}}}'
     )
-    check_files(project)
+    mend(project)
     damage(tmp_path / name)
     with pytest.raises(KerasResNetError, match=told) as caught:
-        check_files(create(tmp_path, SETTINGS, space()))
+        mend(create(tmp_path, SETTINGS, space()))
     assert "\n" not in str(caught.value) and "with --overwrite" in str(caught.value)
     Project.open(tmp_path).clear()

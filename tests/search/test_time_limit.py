@@ -148,6 +148,19 @@ def test_times_are_measured_once_for_spec_batch_and_precision(project, measured)
     assert "timed_by" not in str(rows)
 
 
+@pytest.mark.parametrize("content", ['[{"spec": "BB', "", b"\xff\x00", "[1]", "7", '["a"]'])
+def test_times_that_cannot_be_read_are_measured_again_and_it_is_told(
+    content, project, measured, capsys
+):
+    EpochTimes(project.path, call)(BASE)
+    file = project.path / "epoch_times.json"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert EpochTimes(project.path, call)(BASE) == 1.0 and len(measured) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "epoch_times.json is damaged (" in told
+    assert EpochTimes(project.path, call)(BASE) == 1.0 and len(measured) == 2
+
+
 class Killed(BaseException):
     """The search was stopped."""
 

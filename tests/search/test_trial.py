@@ -155,6 +155,51 @@ def test_a_trial_whose_process_keeps_dying_fails(make_project, monkeypatch):
     assert not (project.path / "trial_0000" / "starts.json").exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"[1]", b"\xff\x00", b'{"epoch": 0, "by": [1]}'])
+def test_a_trial_whose_count_of_starts_is_damaged_begins_all_the_same(
+    content, make_project, monkeypatch
+):
+    trial = choice(make_project(), "0000", epochs=1, initial_epoch=0)
+    home = trial[0] / "trial_0000"
+    (home / "run").mkdir()
+    for path in (home / "starts.json", home / "run" / "metrics.json"):
+        path.write_bytes(content)
+    monkeypatch.setattr(trial_module, "_train", lambda *_: 0.5)
+    assert train_trial(*trial, "driver") == 0.5
+    assert json.loads((home / "starts.json").read_text()) == {"epoch": 0, "by": {"driver": 1}}
+
+
+def test_a_trial_without_a_state_begins_again_and_ends_the_same(make_project, capfd):
+    project = make_project(epochs=2, factor=2)
+    train_trial(*choice(project, "0000", epochs=1, initial_epoch=0), "driver")
+    first = {"hyperparameters": {"values": {}}}
+    (project.path / "trial_0000" / "trial.json").write_text(json.dumps(first))
+    promoted = choice(project, "0007", epochs=2, initial_epoch=1, trial_id="0000")
+    score = train_trial(*promoted, "driver")
+    run = run_in(project, "0007")
+    rows = [row | {"seconds": 0} for row in run.metrics]
+    for state in run.states():
+        state.weights.unlink()  # a link
+        state.weights.write_bytes(b"garbled")
+    assert "begins again" not in capfd.readouterr().err
+    assert train_trial(*promoted, "driver") == score
+    assert "trial 0007 begins again: " in capfd.readouterr().err
+    assert [row | {"seconds": 0} for row in run_in(project, "0007").metrics] == rows
+    assert len(run_in(project, "0000").metrics) == 1
+
+
+def test_a_trial_whose_parent_is_lost_begins_as_the_parent_did(make_project):
+    project = make_project()
+    choice(project, "0000", epochs=1, initial_epoch=0)
+    first = {"hyperparameters": {"values": {}}}
+    (project.path / "trial_0000" / "trial.json").write_text(json.dumps(first))
+    *_, values = choice(project, "0007", epochs=3, initial_epoch=1, trial_id="0000")
+    home = project.path / "trial_0007"
+    run = run_of(project, home, "0007", values, search_images(project))
+    assert run.facts["seed"] == trial_seed(0, "0000") != trial_seed(0, "0007")
+    assert run.recipe == project.space.recipe(values) and not run.metrics
+
+
 def test_no_trial_is_trained_by_two_processes_at_once(make_project, monkeypatch):
     project = make_project()
     trial = choice(project, "0000", epochs=1, initial_epoch=0)

@@ -37,7 +37,7 @@ from tuning.search.space.start import first_choice
 from tuning.search.view.leaderboard import fit_line, write_report
 from tuning.search.view.live import watch
 from tuning.search.view.trials import best_trial, read_trials
-from tuning.search.written import check_files
+from tuning.search.written import check_trials, mend
 
 COSTED = 50  # draws by which the plan states its cost
 
@@ -50,7 +50,7 @@ def search(options: SearchOptions) -> int:
         if options.overwrite:
             project.clear()
         project = project.begin(settings, space)
-        check_files(project)
+        mend(project)
         print_plan(project, options, space.network(first_choice(space) or drawn))
         code = _drive(project, options)
         return _finish(project, options) if code == 0 else code
@@ -210,6 +210,7 @@ def main() -> None:
     with exit_on_error("tuning.search"):
         options = parse_search_options()
         if options.report:
+            check_trials(Project.open(options.report))
             for path in write_report(options.report, options.report_to):
                 print(path)
         elif options.list_space:

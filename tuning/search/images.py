@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,12 +12,13 @@ from kerasresnet.data import DataRequest, ImageData, train_val_split
 from kerasresnet.data.pipeline import Part
 from kerasresnet.data.statistics import Statistics, channel_statistics
 from kerasresnet.data.stored import Images, chunks_of, open_images, write_images
-from kerasresnet.disk import cannot_write, publish, read_json, staged, write_json
+from kerasresnet.disk import cannot_write, checksum, publish, read_json, staged, write_json
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.network.spec import ResNetSpec
 from tuning.search.project import Project, Settings
 
 PARTS = ("x_train", "y_train", "x_val", "y_val")
+FILES = (*(f"{part}.npy" for part in PARTS), "labels.json", "statistics.json")
 
 
 class SearchImages(NamedTuple):
@@ -52,11 +54,40 @@ def search_images(project: Project, data_dir: Path | None = None) -> SearchImage
         found = folder / "statistics.json"
         statistics = Statistics(**read_json(found)) if found.is_file() else None
     except (KerasResNetError, OSError, ValueError, TypeError, EOFError) as error:
-        raise KerasResNetError(
-            f"the images in {folder} are damaged ({first_line(error)}); delete that folder, and "
-            "the same command makes them again"
-        ) from None
+        raise _damaged(folder, first_line(error)) from None
     return SearchImages((x_train, y_train), (x_val, y_val), class_names, statistics)
+
+
+def prepare_images(project: Project, data_dir: Path | None = None) -> None:
+    """Make the images of `project`, or check that those there are what was made, byte for byte.
+
+    Once for each start of a search, not for each trial. Raises what `search_images` does, and
+    `KerasResNetError` where they are not, or where the data set no longer gives them.
+    """
+    folder = project.path / "images"
+    there, wanted = folder.is_dir(), project.image_sums
+    if not there or wanted is None:
+        search_images(project, data_dir)
+    sums = {name: checksum(folder / name) for name in FILES if (folder / name).is_file()}
+    if wanted is None or not (there or project.started):
+        project.keep_image_sums(sums)
+        return
+    others = [name for name in FILES if sums.get(name) != wanted.get(name)]
+    if others and there:
+        raise _damaged(folder, f"{others[0]} is not what search.json has the checksum of")
+    if others:
+        shutil.rmtree(folder)
+        raise KerasResNetError(
+            f"the data set no longer gives the images that the search in {project.path} began with "
+            f"({others[0]} is another); put it back as it was, or begin again with --overwrite"
+        )
+
+
+def _damaged(folder: Path, told: str) -> KerasResNetError:
+    return KerasResNetError(
+        f"the images in {folder} are damaged ({told}); delete that folder, and the same command "
+        "makes them again"
+    )
 
 
 def _split(

@@ -1,6 +1,7 @@
 """The directory of a search: its settings, written once, and who may use it.
 
-search.json        settings, base recipe and space; what is asked for later must equal them
+search.json        settings, base recipe and space; what is asked for later must equal them;
+                   checksums of the images
 oracle.json        the oracle: which trials run, and how much has been drawn
 images/            the images that every trial trains on and is scored on
 epoch_times.json   what networks' epochs take, where there is a limit of it
@@ -64,6 +65,8 @@ class _SearchFile(Schema):
     settings: Settings
     recipe: str
     space: dict[str, Any]
+    images: dict[str, str] | None = None
+    """The SHA-256 of each file of images/; a search of an earlier version has none."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Project:
         Raises `UsageError` where another does, or where `path` holds something else.
         """
         if path.exists() and not _ours(path):
-            raise UsageError(f"{path} is no search of ours; choose another --search-dir")
+            raise UsageError(_refusal(path))
         refusal = f"another search is running in {path}; wait for it, or stop it"
         with locked(made(path, "search") / "search.lock", refusal):
             yield cls(path)
@@ -140,6 +143,15 @@ class Project:
     def settings(self) -> Settings:
         return Settings(**self._written["settings"])
 
+    @property
+    def image_sums(self) -> dict[str, str] | None:
+        """The SHA-256 of each file of images/ when they were made; None before."""
+        return self._written.get("images")
+
+    def keep_image_sums(self, sums: dict[str, str]) -> None:
+        """Write them into search.json. One process does, before there are trials."""
+        write_json(self.path / "search.json", {**self._written, "images": sums})
+
     @functools.cached_property
     def space(self) -> Space:
         with self.blaming("search.json"):
@@ -187,6 +199,15 @@ def _ours(path: Path) -> bool:
     # Names first: a search.json that appears meanwhile is one of ours.
     names = {entry.name for entry in path.iterdir()}
     return all(map(_LEFT.fullmatch, names)) or _is_search(path)
+
+
+def _refusal(path: Path) -> str:
+    """What to say of a `path` that is no search, or one whose search.json cannot be read."""
+    file = path / "search.json"
+    if not any(any(path.glob(name)) for name in ("trial_*/trial.json", "images/x_train.npy")):
+        return f"{path} is no search of ours; choose another --search-dir"
+    lost = "damaged" if file.exists() else "missing"
+    return f"{file} is {lost}; put it back as it was, or choose another --search-dir"
 
 
 def _differences(there: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -99,9 +100,7 @@ class EpochTimes:
     def __init__(self, folder: Path, call: Callable[..., Any]) -> None:
         self.folder, self.path = folder, folder / EPOCH_TIMES
         self.call = call
-        self._rows = read_json(self.path) if self.path.is_file() else []
-        # What was being timed when its search was stopped says nothing.
-        self._rows = [row for row in self._rows if "timed_by" not in row]
+        self._rows = _rows_of(self.path) if self.path.is_file() else []
 
     @functools.cached_property
     def _here(self) -> dict[str, Any]:
@@ -133,3 +132,14 @@ class EpochTimes:
             self._rows.append(row | {"error": first_line(error)})
         write_json(self.path, self._rows)
         return self._rows[-1]
+
+
+def _rows_of(path: Path) -> list[dict[str, Any]]:
+    """What was timed before; nothing, and a line on stderr, where the file is damaged."""
+    try:
+        # What was being timed when its search was stopped says nothing.
+        return [{**row} for row in read_json(path) if "timed_by" not in row]
+    except (KerasResNetError, TypeError) as error:
+        told = f"{path} is damaged ({first_line(error)}): epochs are timed again"
+        print(f"tuning.search: {told}", file=sys.stderr, flush=True)
+        return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,20 +18,29 @@ from kerasresnet.errors import KerasResNetError, first_line
 from kerasresnet.fit.plan import facts_of
 from kerasresnet.network.budget import check_budget
 from kerasresnet.run import Run
-from tuning.search.images import SearchImages, search_images
+from kerasresnet.schema import Schema
+from tuning.search.images import SearchImages, prepare_images, search_images
 from tuning.search.project import OBJECTIVE, Project, trial_folder
 
 STARTS = 3  # times that a trial may begin an epoch under one driver before it counts as failed
 GIVEN_UP = 60.0  # seconds that a process which lost its trial may need to let go of it
 
 
-def prepare(folder: Path, data_dir: Path | None, verbose: bool) -> None:
-    """Make the images of the search in `folder`, if they are not there yet.
+class _Starts(Schema):
+    """starts.json: how often each driver has begun an epoch."""
 
-    Raises `UsageError` where the data set has too few, or the base recipe cannot take them.
+    epoch: int
+    by: dict[str, int]
+
+
+def prepare(folder: Path, data_dir: Path | None, verbose: bool) -> None:
+    """Make the images of the search in `folder`, if they are not there yet, or check them.
+
+    Raises `UsageError` where the data set has too few, or the base recipe cannot take them;
+    `KerasResNetError` where they are damaged.
     """
     _quiet(verbose)
-    search_images(Project.open(folder), data_dir)
+    prepare_images(Project.open(folder), data_dir)
 
 
 def train_trial(
@@ -71,10 +81,30 @@ def _quiet(verbose: bool) -> None:
 def _train(
     project: Project, home: Path, trial_id: str, values: Mapping[str, Any], began: float
 ) -> float:
-    from kerasresnet.fit.epochs import train_epochs
+    from kerasresnet.fit.restore import NothingLeft
 
     images, epochs = search_images(project), values["tuner/epochs"]
     run = run_of(project, home, trial_id, values, images)
+    try:
+        _train_up_to(epochs, project, run, images)
+    except NothingLeft as error:
+        print(f"trial {trial_id} begins again: {error}", file=sys.stderr, flush=True)
+        shutil.rmtree(run.path)
+        run = run_of(project, home, trial_id, values, images, anew=True)
+        _train_up_to(epochs, project, run, images)
+    run.update(
+        status="finished",
+        finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        trial_seconds=round(max(0.0, time.time() - began), 1),
+        error=None,
+    )
+    (home / "starts.json").unlink(missing_ok=True)
+    return run.metrics[epochs - 1][OBJECTIVE]
+
+
+def _train_up_to(epochs: int, project: Project, run: Run, images: SearchImages) -> None:
+    from kerasresnet.fit.epochs import train_epochs
+
     check_budget(run.recipe.spec, project.settings.max_params)  # whatever the gate let pass
     run.update(status="running")
     train_epochs(
@@ -86,40 +116,52 @@ def _train(
         until=epochs,
         statistics=images.statistics,
     )
-    run.update(
-        status="finished",
-        finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        trial_seconds=round(max(0.0, time.time() - began), 1),
-        error=None,
-    )
-    (home / "starts.json").unlink(missing_ok=True)
-    return run.metrics[epochs - 1][OBJECTIVE]
 
 
 def run_of(
-    project: Project, home: Path, trial_id: str, values: Mapping[str, Any], images: SearchImages
+    project: Project,
+    home: Path,
+    trial_id: str,
+    values: Mapping[str, Any],
+    images: SearchImages,
+    *,
+    anew: bool = False,
 ) -> Run:
-    """The trial's run: the one it has, a copy of what it was promoted from, or a new one."""
+    """The trial's run: the one it has, a copy of what it was promoted from, or a new one.
+
+    A new one is begun `anew` too, or where what it was promoted from has not come as far or is
+    lost; it becomes the same, for it begins with the seed that the first of them had.
+    """
     if (home / "run").is_dir():
         return Run.open(home / "run")
     aside = home / "aside-run"  # only who holds the trial's lock writes here
     shutil.rmtree(aside, ignore_errors=True)
-    if parent := values.get("tuner/trial_id"):
+    parent = Run(trial_folder(project.path, values.get("tuner/trial_id", "")) / "run")
+    reached = max((state.epoch for state in parent.states()), default=0)
+    if not anew and reached and reached >= values["tuner/initial_epoch"]:
         # Links are enough: a run replaces its files, and never writes into one.
         shutil.copytree(
-            trial_folder(project.path, parent) / "run",
+            parent.path,
             aside,
             copy_function=_link_or_copy,
             ignore=shutil.ignore_patterns("*.lock"),  # a link would be the parent's own
         )
     else:
         recipe = project.space.recipe(values)
-        seed = trial_seed(project.settings.seed, trial_id)
+        seed = trial_seed(project.settings.seed, _first_of(project, trial_id, values))
         facts = facts_of(recipe, seed, images.class_names)
         counted = {"train": len(images.train[0]), "val": len(images.val[0])}
         Run.create(aside, recipe, facts | {"images": counted})
     os.rename(aside, home / "run")
     return Run.open(home / "run")
+
+
+def _first_of(project: Project, trial_id: str, values: Mapping[str, Any]) -> str:
+    """The trial that a promoted one was first, or the trial itself."""
+    while parent := values.get("tuner/trial_id"):
+        state = read_json(trial_folder(project.path, parent) / "trial.json")
+        trial_id, values = parent, state["hyperparameters"]["values"]
+    return trial_id
 
 
 def trial_seed(seed: int, trial_id: str) -> int:
@@ -133,13 +175,23 @@ def _count_start(home: Path, driver: str) -> None:
     Counted for each driver by itself: one that was stopped took its processes with it, and such an
     end says nothing of the trial.
     """
-    epoch, file = len(Run(home / "run").metrics), home / "starts.json"
-    before = read_json(file) if file.is_file() else {}
-    counts = before["by"] if before.get("epoch") == epoch else {}
+    epoch, file = _epochs_done(home), home / "starts.json"
+    try:
+        before = _Starts(**read_json(file))
+        counts = before.by if before.epoch == epoch else {}
+    except (KerasResNetError, TypeError):  # none, or damaged: it only counts
+        counts = {}
     counts = {**counts, driver: counts.get(driver, 0) + 1}
     write_json(file, {"epoch": epoch, "by": counts})
     if counts[driver] > STARTS:
         raise KerasResNetError(f"its process died {STARTS} times in epoch {epoch + 1}")
+
+
+def _epochs_done(home: Path) -> int:
+    try:
+        return len(Run(home / "run").metrics)
+    except KerasResNetError:  # damaged, and mended as soon as the run goes on
+        return 0
 
 
 def _link_or_copy(source: str, target: str) -> None:

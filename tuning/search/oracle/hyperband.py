@@ -16,12 +16,14 @@ from tuning.search.oracle.oracle import BudgetedOracle
 
 
 class _Filling:
-    """A rung as it fills: trials that run, and those that are done and were never promoted."""
+    """A rung as it fills: trials that run, those that are done and were never promoted, and those
+    that were: one of them may run again, where its run was lost."""
 
     def __init__(self, rung: Rung) -> None:
         self.rung = rung
         self.running: dict[str, Trial] = {}
         self.ready: dict[str, Trial] = {}
+        self.promoted: set[str] = set()
         self.done = 0  # trials that did not fail, promoted or not
 
     @property
@@ -114,6 +116,7 @@ class HyperbandOracle(BudgetedOracle, keras_tuner.oracles.HyperbandOracle):
             if rung:
                 parent = trial.hyperparameters.values["tuner/trial_id"]
                 found.rungs[rung - 1].ready.pop(parent, None)
+                found.rungs[rung - 1].promoted.add(parent)
 
     def _close(self, trial: Trial) -> None:
         super()._close(trial)
@@ -122,7 +125,8 @@ class HyperbandOracle(BudgetedOracle, keras_tuner.oracles.HyperbandOracle):
             rung.running.pop(trial.trial_id, None)
             if trial.status == TrialStatus.COMPLETED:
                 rung.done += 1
-                rung.ready[trial.trial_id] = trial
+                if trial.trial_id not in rung.promoted:
+                    rung.ready[trial.trial_id] = trial
 
     def _bracket_of(self, trial: Trial) -> _Open | None:
         """The bracket of a trial; None where the trial's folder was deleted, and tells nothing."""

@@ -144,8 +144,9 @@ class BudgetedOracle(keras_tuner.Oracle):
             else:
                 trial.status = TrialStatus.RUNNING
                 self.interrupted.append(trial.trial_id)
-        file = self.folder / "oracle.json"
-        self.set_state(read_json(file) if file.is_file() else {})
+        file, drawn = self.folder / "oracle.json", [state.get("draws") or 0 for state in read]
+        lost = {"seed_state": max(drawn, default=0) or self.seed}
+        self.set_state(read_json(file) if file.is_file() else lost)
         if self.trials:
             self.save()
 
@@ -221,6 +222,7 @@ class BudgetedOracle(keras_tuner.Oracle):
             "best_step": trial.best_step,
             "status": trial.status,
             "message": trial.message,
+            "draws": self._draws,
         }
         home = trial_folder(self.folder, trial.trial_id)
         try:

@@ -45,8 +45,11 @@ def write_report(folder: str | Path, out: Path | None = None) -> list[Path]:
     if not trials:
         raise UsageError(_nothing_yet(search))
     for trial in trials:
-        if not trial.spec or not trial.facts:
-            raise UsageError(f"{trial.path} has lost its run: no report without run/ of each trial")
+        if not trial.spec or not trial.facts or len(trial.rows) < trial.epochs:
+            raise UsageError(
+                f"{trial.path} has lost its run, or some of it; the tuning.search command that "
+                "started the search trains it again"
+            )
     out = made(search.folder / "report" if out is None else Path(out), "report")
     pictures = draw_plots(search, trials, out)
     rows = [_row(rank, trial, search) for rank, trial in enumerate(trials, start=1)]
