@@ -126,6 +126,17 @@ def made(folder: Path, what: str) -> Path:
     return folder
 
 
+def check_writable(folder: Path, what: str) -> None:
+    """Raises `UsageError` where `folder` could not be made, or written in; makes nothing."""
+    there = folder.absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    if not os.path.isdir(there):
+        raise UsageError(f"cannot make the {what} directory {folder}: {there} is no directory")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write in the {what} directory {folder}: {there} is closed to you")
+
+
 def is_full(error: BaseException) -> bool:
     """Whether a full disk is what `error` says."""
     return isinstance(error, NoRoom) or getattr(error, "errno", None) in _FULL

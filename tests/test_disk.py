@@ -6,10 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from kerasresnet import disk
+from kerasresnet.disk import check_writable
 from kerasresnet.errors import KerasResNetError, UsageError
 
 
@@ -73,6 +75,18 @@ def test_what_cannot_be_written_leaves_the_old_file_and_nothing_aside(tmp_path, 
             disk.write_json(path, {"epoch": 2})
     assert disk.read_json(path) == {"epoch": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_where_nothing_can_be_written_is_told_and_nothing_made(tmp_path, monkeypatch):
+    check_writable(tmp_path / "a" / "b", "export")
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "a"):
+        with pytest.raises(UsageError, match=r"cannot make the export directory .*file is no dir"):
+            check_writable(folder, "export")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    with pytest.raises(UsageError, match=f"export directory .*: {tmp_path} is closed to you"):
+        check_writable(tmp_path / "a" / "b", "export")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_file_is_on_disk_before_it_replaces_the_one_before(tmp_path, monkeypatch):

@@ -138,6 +138,12 @@ def test_no_two_rooms_and_no_two_files_use_each_other():
         graphlib.TopologicalSorter(uses).prepare()  # raises CycleError
 
 
+def test_what_windows_does_not_have_is_imported_where_it_is_used():
+    unix = {"fcntl", "grp", "pty", "pwd", "resource", "termios", "tty"}
+    found = {name: unix & imports(name, lazy=False) for name in MODULES}
+    assert {name: modules for name, modules in found.items() if modules} == {}
+
+
 def test_the_spaces_of_a_search_need_no_keras():
     for name in MODULES:
         if room(name) == "tuning/search/space":

@@ -14,7 +14,7 @@ from kerasresnet.data.download import SourceError, probe
 from kerasresnet.data.images import ImageData
 from kerasresnet.data.resize import resized
 from kerasresnet.data.split import TEST_SHARE, set_test_aside
-from kerasresnet.errors import KerasResNetError, UsageError, first_line
+from kerasresnet.errors import KerasResNetError, UsageError, first_line, unknown
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -102,7 +102,22 @@ def find_builder(dataset: str, data_dir: str | Path | None = None) -> tfds.core.
             f"TFDS has no data set {name!r}, and {root} none of that name{hint}"
         ) from None
     except Exception as error:  # an unknown configuration, a version that is gone, a damaged file
-        raise UsageError(f"TFDS cannot open {dataset!r}: {first_line(error)}") from None
+        reason = _no_configuration(dataset) or first_line(error)
+        raise UsageError(f"TFDS cannot open {dataset!r}: {reason}") from None
+
+
+def _no_configuration(dataset: str) -> str | None:
+    """The sentence for a configuration that TFDS' set has not; None where that is not it."""
+    import tensorflow_datasets as tfds
+
+    name, _, asked = dataset.partition("/")
+    try:
+        known = list(tfds.builder_cls(name).builder_configs)
+    except Exception:  # a set that TFDS has no code for
+        return None
+    if asked in ("", *known):
+        return None
+    return unknown("configuration", asked, known) if known else f"{name} has no configurations"
 
 
 def features_of(builder: tfds.core.DatasetBuilder, dataset: str) -> tuple[str, str, int]:

@@ -8,6 +8,7 @@ python -m kerasresnet.evaluate saved_models/quick --json
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -66,6 +67,9 @@ def evaluate_path(options: EvaluateOptions) -> dict[str, Any]:
     """The metrics of what stands at `options.path`, with where they come from."""
     predictor = load_predictor(options.path, trust=options.trust)
     data = _data(options, predictor)
+    if predictor.class_names is None:  # a .keras file far from its run
+        told = f"{options.path} names no classes: taken are those of {data.name}"
+        print(f"kerasresnet.evaluate: {told}", file=sys.stderr)
     return evaluate_predictor(predictor, data, options.path, tta=options.tta == "flip")
 
 

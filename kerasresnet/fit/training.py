@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kerasresnet.disk import NoRoom
+from kerasresnet.disk import NoRoom, check_writable
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.fit.log import logged
 from kerasresnet.fit.options import FitOptions
@@ -131,6 +131,8 @@ def measure_kept_model(run: Run, data: ImageData, val: Part) -> dict[str, Any]:
 
 def fit_command(options: FitOptions) -> None:
     """Plan, train, test, export; Ctrl-C says how to go on."""
+    if options.export:  # else hours pass before that is told
+        check_writable(options.export_dir, "export")
     if options.resume:
         run, data = Run.open(options.resume), None
     else:

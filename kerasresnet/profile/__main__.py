@@ -7,7 +7,6 @@ python -m kerasresnet.profile quick --batch-size 256 --precision float32
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
@@ -143,6 +142,8 @@ def _memory_at_most() -> int:
     """The most bytes that were in use so far."""
     if machine.has_gpu():
         return _of_gpu("peak")
+    import resource  # Windows has none, and completes this command's flags all the same
+
     return 1_024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB on Linux
 
 

@@ -99,8 +99,18 @@ def test_a_set_of_other_things_is_refused(tmp_path):
         DataRequest.parse("tfds:imdb_reviews").load(tmp_path)
     with pytest.raises(UsageError, match="is no image classification as we take it"):
         DataRequest.parse("tfds:eurosat:all").load(tmp_path)  # 13 channels
-    with pytest.raises(UsageError, match="cannot open 'eurosat/green'"):
-        DataRequest.parse("tfds:eurosat:green").load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ("eurosat:rgbb", "'rgbb': did you mean 'rgb'. known are rgb, all$"),
+        ("mnist:small", "mnist has no configurations$"),
+    ],
+)
+def test_an_unknown_configuration_is_told_with_those_that_there_are(asked, says, tmp_path):
+    with pytest.raises(UsageError, match=f"cannot open '{asked.replace(':', '/')}': .*{says}"):
+        DataRequest.parse(f"tfds:{asked}").load(tmp_path)
 
 
 def test_without_a_network_a_set_that_is_not_here_is_refused_at_once(tmp_path, monkeypatch):

@@ -358,6 +358,7 @@ BAD = {
     "--data digits --cycle-momentum 0.9 1.0": "less than 1",
     "--resume . --epochs 12": "leave out --epochs",
     "--data digits --batch-size 5000": "not one batch of 5,000",
+    "--data digits --export-dir broken.toml": "broken.toml is no directory",
 }
 
 
