@@ -156,16 +156,18 @@ def test_every_picture_is_named_in_the_text_and_shows_something(report):
             assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 8
 
 
-def test_pictures_have_titles_and_no_mean_of_one_value(search, tmp_path, monkeypatch):
+def test_pictures_have_titles_no_empty_panel_and_no_mean_of_one_value(search, tmp_path, monkeypatch):
     from matplotlib.figure import Figure
 
-    titles = []
-    monkeypatch.setattr(
-        Figure, "savefig", lambda self, *_, **__: titles.append(self.get_suptitle())
-    )
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: figures.append(self))
     found = SearchReader(search.path).read()
     captions = draw_plots(found, [trial for trial in found.trials if trial.scored], tmp_path)
+    titles = [figure.get_suptitle() for figure in figures]
     assert titles == [f"{caption}: digits, 20,000 parameters" for caption in captions]
+    panels = figures[-1].axes
+    assert {bool(axis.get_title()) for axis in panels} == {True, False}  # the last row has room
+    assert all(axis.get_visible() == bool(axis.get_title()) for axis in panels)
     axis = Figure().subplots()
     _strips(axis, [("BB", 1.0), ("BN", -1.0), ("BN", 0.5)], ["BB", "BN"])
     (mean,) = axis.collections

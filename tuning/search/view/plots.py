@@ -124,7 +124,7 @@ def _dimensions(search: Search, trials: Sequence[Trial]):
         return None
     rows = -(-len(varied) // COLUMNS)
     figure = new_figure(3.4 * COLUMNS, 2.6 * rows)
-    axes = figure.subplots(rows, COLUMNS, sharey=True, squeeze=False).flat
+    axes = list(figure.subplots(rows, COLUMNS, sharey=True, squeeze=False).flat)
     for axis, (name, found) in zip(axes, varied.items(), strict=False):
         if isinstance(search.space.get(name), str):  # "0.05..0.2": any number between
             axis.plot([value for value, _ in found], [y for _, y in found], "o", alpha=0.6)
@@ -133,7 +133,7 @@ def _dimensions(search: Search, trials: Sequence[Trial]):
             _strips(axis, found, search.space.get(name, ()))
         axis.axhline(0, color="grey", linewidth=0.8)
         axis.set_title(name, fontsize="medium")
-    for axis in list(axes)[len(varied) :]:
+    for axis in axes[len(varied) :]:
         axis.set_visible(False)
     figure.supylabel("validation accuracy against the mean of its rung, points")
     return figure
