@@ -90,6 +90,8 @@ class Record:
     path: Path
     facts: dict[str, Any] = field(default_factory=dict)
     outcomes: list[dict[str, str]] = field(default_factory=list)
+    chains: int = 0
+    """Begun so far: one whose command ends before its kill has no outcome, and another is drawn."""
 
     @classmethod
     def open(cls, path: Path) -> Record:
@@ -157,7 +159,8 @@ def one_chain(kind: Kind, scene: Scene, options: FaultOptions, record: Record) -
     done = len(record.of(task, kind))
     if done >= wanted:
         return False
-    draw = random.Random(f"{options.seed} {kind} {task.name} {done}")
+    record.chains += 1
+    draw = random.Random(f"{options.seed} {kind} {task.name} {done} {record.chains}")
     with fresh(task, on_disk=kind != "kill") as folder:
         made = partial(FAULTS[kind], task, folder, scene.whole, draw)
         faults = (made() for _ in range(min(wanted - done, LONGEST_CHAIN)))
