@@ -156,7 +156,9 @@ def test_every_picture_is_named_in_the_text_and_shows_something(report):
             assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 8
 
 
-def test_pictures_have_titles_no_empty_panel_and_no_mean_of_one_value(search, tmp_path, monkeypatch):
+def test_pictures_have_titles_no_empty_panel_and_no_mean_of_one_value(
+    search, tmp_path, monkeypatch
+):
     from matplotlib.figure import Figure
 
     figures = []
