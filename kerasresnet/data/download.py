@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import hashlib
 import http.client
 import os
 import shutil
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from rich.progress import Progress
+
+from kerasresnet.disk import checksum
 
 _CHUNK = 1 << 20  # bytes
 _SILENCE = 30.0  # seconds without a byte, after which a connection is given up
@@ -190,7 +191,5 @@ def check_download(path: Path, archive: Archive) -> None:
     size = path.stat().st_size if path.exists() else 0
     if size != archive.size:
         raise SourceError(f"{path.name} came with {size:,} bytes instead of {archive.size:,}")
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 != archive.sha256:
+    if (sha256 := checksum(path)) != archive.sha256:
         raise SourceError(f"{path.name} came with sha256 {sha256} instead of {archive.sha256}")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerasresnet.disk import write_bytes, write_json
+from kerasresnet.disk import checksum, write_bytes, write_json
 from kerasresnet.errors import KerasResNetError
 from kerasresnet.run.record import Row, StateRecord, read_record
 
@@ -109,7 +109,7 @@ class State:
 def _check_sums(files: list[Path], sums: Mapping[str, str]) -> None:
     for path in files:
         try:
-            found = hashlib.sha256(path.read_bytes()).hexdigest()
+            found = checksum(path)
         except OSError as error:
             raise KerasResNetError(f"{path.name}: {error.strerror}") from None
         if found != sums.get(path.name):

@@ -36,6 +36,20 @@ def create(path, settings, space):
 
 
 @pytest.fixture
+def pictures(tmp_path):
+    return write_classes(tmp_path / "pictures", {"a": 30, "b": 20})
+
+
+def search_of(pictures):
+    """The path of a search of those pictures that has made its images."""
+    flags = f"--data {pictures} --image-size 16 --val-images 8 --search-dir {pictures.parent / 's'}"
+    path, settings, space = parse_search_options(flags.split()).resolve()
+    create(path, settings, space)
+    prepare_images(Project.open(path))
+    return path
+
+
+@pytest.fixture
 def make_project(tmp_path):
     """A function that starts a search of the digits, with some settings and base of its own."""
 
@@ -169,12 +183,8 @@ WAYS = {
 }
 
 
-def test_images_that_are_not_what_was_made_are_refused_and_made_again(tmp_path):
-    folder = write_classes(tmp_path / "pictures", {"a": 30, "b": 20})
-    flags = f"--data {folder} --image-size 16 --val-images 8 --search-dir {tmp_path / 'search'}"
-    path, settings, space = parse_search_options(flags.split()).resolve()
-    create(path, settings, space)
-    prepare_images(Project.open(path))
+def test_images_that_are_not_what_was_made_are_refused_and_made_again(pictures):
+    path = search_of(pictures)
     images = path / "images"
     made = {file.name: file.read_bytes() for file in images.iterdir()}
     assert made.keys() == set(FILES)
@@ -191,16 +201,12 @@ def test_images_that_are_not_what_was_made_are_refused_and_made_again(tmp_path):
     assert {file.name: file.read_bytes() for file in images.iterdir()} == made
 
 
-def test_a_search_goes_on_with_no_other_images_than_it_began_with(tmp_path):
-    folder = write_classes(tmp_path / "pictures", {"a": 30, "b": 20})
-    flags = f"--data {folder} --image-size 16 --val-images 8 --search-dir {tmp_path / 'search'}"
-    path, settings, space = parse_search_options(flags.split()).resolve()
-    create(path, settings, space)
-    prepare_images(Project.open(path))
+def test_a_search_goes_on_with_no_other_images_than_it_began_with(pictures):
+    path = search_of(pictures)
 
     def become(name):
-        for picture in (folder / "a").glob("*"):
-            shutil.copy(folder / "b" / name, picture)
+        for picture in (pictures / "a").glob("*"):
+            shutil.copy(pictures / "b" / name, picture)
         shutil.rmtree(path / "images")
 
     become("003.png")

@@ -16,6 +16,7 @@ import contextlib
 import functools
 import re
 import shutil
+import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -190,6 +191,11 @@ def _is_search(path: Path) -> bool:
     except KerasResNetError:
         return False
     return isinstance(written, dict) and written.keys() >= {"settings", "recipe", "space"}
+
+
+def say(told: str) -> None:
+    """A line of the search on stderr, at once: what was damaged, and what is done about it."""
+    print(f"tuning.search: {told}", file=sys.stderr, flush=True)
 
 
 def _ours(path: Path) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run
 from tuning.engine.memory import forget_models
 from tuning.search.images import search_images
-from tuning.search.project import EPOCH_TIMES, Project
+from tuning.search.project import EPOCH_TIMES, Project, say
 
 WARM, TIMED = 3, 8  # steps: the first ones trace, compile and fill caches
 LONGEST = 30.0  # seconds of timed steps after which those that there are must do
@@ -140,6 +139,5 @@ def _rows_of(path: Path) -> list[dict[str, Any]]:
         # What was being timed when its search was stopped says nothing.
         return [{**row} for row in read_json(path) if "timed_by" not in row]
     except (KerasResNetError, TypeError) as error:
-        told = f"{path} is damaged ({first_line(error)}): epochs are timed again"
-        print(f"tuning.search: {told}", file=sys.stderr, flush=True)
+        say(f"{path} is damaged ({first_line(error)}): epochs are timed again")
         return []

@@ -7,7 +7,6 @@ made again where that gives the same, and told; else it is told, and nothing is 
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +18,7 @@ from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.run import Run
 from kerasresnet.schema import Schema
 from tuning.search.oracle.brackets import plan_of
-from tuning.search.project import OBJECTIVE, Project
+from tuning.search.project import OBJECTIVE, Project, say
 from tuning.search.space.space import Space
 
 OWN = "tuner/"  # what keras-tuner adds to a choice: bracket, rung, epochs, parent
@@ -85,7 +84,7 @@ def mend(project: Project) -> None:
         if (state := read_json(path))["status"] not in ("COMPLETED", "RUNNING"):
             continue
         if told := _loss_of_run(path.parent / "run", state):
-            _say(f"{told}: trial {state['trial_id']} is trained again")
+            say(f"{told}: trial {state['trial_id']} is trained again")
             write_json(path, state | {"status": "RUNNING", "score": None})
 
 
@@ -95,14 +94,14 @@ def _mend_oracle(path: Path, trials: list[Path]) -> None:
     try:
         state = OracleFile(**read_json(path))
     except (KerasResNetError, TypeError) as error:
-        _say(f"{path} is damaged ({first_line(error)}): what it says is taken from the trials")
+        say(f"{path} is damaged ({first_line(error)}): what it says is taken from the trials")
         path.unlink(missing_ok=True)
         return
     begun = len(state.start_order) if state.trials is None else state.trials
     there = {int(trial.parent.name.removeprefix("trial_")) for trial in trials}
     if lost := sorted(set(range(begun)) - there):
         names = ", ".join(map(str, lost[:10])) + (" …" if lost[10:] else "")
-        _say(f"trials without a folder count as failed: {names}")
+        say(f"trials without a folder count as failed: {names}")
 
 
 def _loss_of_run(run: Path, state: Mapping[str, Any]) -> str | None:
@@ -125,10 +124,6 @@ def _loss_of_run(run: Path, state: Mapping[str, Any]) -> str | None:
     except (KerasResNetError, LookupError) as error:
         return f"{run / 'metrics.json'} is damaged ({first_line(error)})"
     return None if reached == state["score"] else f"{run / 'metrics.json'} has another score"
-
-
-def _say(told: str) -> None:
-    print(f"tuning.search: {told}", file=sys.stderr, flush=True)
 
 
 def check_trials(project: Project) -> None:
