@@ -48,9 +48,9 @@ EIGHT = {
 FEW = {**EIGHT, "growth": "1.5..2.5", "sgd.learning_rate": "0.05..0.5"}
 
 
-def make_oracle(path, changes=None, **settings):
+def make_oracle(path, changes=None, base="quick", **settings):
     """An oracle in `path`, reloaded where it has been there before."""
-    base = Recipe.named("quick").replace(max_params=LIMIT)
+    base = Recipe.load(base).replace(max_params=LIMIT)
     settings = Settings(**{"max_epochs": 9, "max_params": LIMIT, **settings})
     folder = path / "search"
     folder.mkdir(parents=True, exist_ok=True)
@@ -323,7 +323,8 @@ def test_what_ran_when_the_search_was_killed_is_given_out_first_and_in_order(tmp
         assert old.hyperparameters.values == new.hyperparameters.values
 
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "first_trials.json").read_text())
+GOLDEN_BASE = Path(__file__).parents[1] / "golden" / "first_trials.toml"
+GOLDEN = json.loads(GOLDEN_BASE.with_suffix(".json").read_text())
 SLOW = pytest.mark.slow
 
 
@@ -338,12 +339,13 @@ def test_a_seed_gives_the_trials_that_it_always_gave(tuner, stops, tmp_path):
     """The first 20 as they were when keras-tuner's own brackets and state were used; a search that
     is stopped on the way and goes on gives the same."""
     changes = FEW if tuner == "bayesian" else None
-    oracle, found = make_oracle(tmp_path, changes, tuner=tuner, max_trials=20), []
+    settings = {"base": GOLDEN_BASE, "tuner": tuner, "max_trials": 20}
+    oracle, found = make_oracle(tmp_path, changes, **settings), []
     while len(found) < 20:
         trial = oracle.create_trial("tuner0")
         if len(found) in stops:
             stops = [number for number in stops if number != len(found)]
-            oracle = make_oracle(tmp_path, changes, tuner=tuner, max_trials=20)
+            oracle = make_oracle(tmp_path, changes, **settings)
             trial = oracle.create_trial("tuner0")
         found.append({"id": trial.trial_id, **trial.hyperparameters.values})
         oracle.update_trial(trial.trial_id, {"val_accuracy": score_of(trial)})

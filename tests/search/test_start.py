@@ -34,8 +34,9 @@ def test_the_quick_recipe_starts_as_it_is():
     # The searched rates begin above its weight decay of 0.
     changed = {"spec", "max_params", "weight_decay"}
     assert {name for name, value in found if value != getattr(base, name)} <= changed
-    ratios = [stack.channels / found.spec.stem_channels for stack in found.spec.stacks]
-    assert ratios == pytest.approx([2, 4, 8], rel=0.02)
+    first = found.spec.stacks[0].channels
+    ratios = [stack.channels / first for stack in found.spec.stacks]
+    assert ratios == pytest.approx([1, 2, 4], rel=0.02)
 
 
 FAST = Recipe.named("quick").replace(
@@ -74,7 +75,7 @@ def test_a_narrowed_space_has_its_own_nearest():
     values = first_choice(where)
     assert (values["stacks"], values["blocks.1"], values["conv_kernel"]) == (2, 3, 5)
     assert values["optimizer"] == "sgd" and 0.05 < values["sgd.learning_rate"] < 1
-    assert values["label_smoothing"] == 0.0  # 0.1 is asked for
+    assert values["label_smoothing"] == 0.3  # 0.2 is asked for
 
 
 def test_limits_that_the_base_cannot_keep_leave_the_first_draw_to_chance(tmp_path):
