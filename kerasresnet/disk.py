@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 import tomllib
 import uuid
 from collections.abc import Iterator
@@ -127,14 +128,22 @@ def made(folder: Path, what: str) -> Path:
 
 
 def check_writable(folder: Path, what: str) -> None:
-    """Raises `UsageError` where `folder` could not be made, or written in; makes nothing."""
+    """Raises `UsageError` where `folder` could not be made, or written in; leaves nothing there.
+
+    A full disk is no reason: it is told when something is written.
+    """
     there = folder.absolute()
     while not os.path.lexists(there):
         there = there.parent
     if not os.path.isdir(there):
         raise UsageError(f"cannot make the {what} directory {folder}: {there} is no directory")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write in the {what} directory {folder}: {there} is closed to you")
+    try:
+        with tempfile.TemporaryFile(dir=there):  # the system knows why not, os.access does not say
+            pass
+    except OSError as error:
+        if not is_full(error):
+            reason = f"{there}: {error.strerror}"
+            raise UsageError(f"cannot write in the {what} directory {folder}: {reason}") from None
 
 
 def is_full(error: BaseException) -> bool:

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -77,15 +76,26 @@ def test_what_cannot_be_written_leaves_the_old_file_and_nothing_aside(tmp_path, 
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
 
 
+def refuses(number):
+    def refused(dir):
+        raise OSError(number, os.strerror(number), dir)
+
+    return refused
+
+
 def test_where_nothing_can_be_written_is_told_and_nothing_made(tmp_path, monkeypatch):
     check_writable(tmp_path / "a" / "b", "export")
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "a"):
         with pytest.raises(UsageError, match=r"cannot make the export directory .*file is no dir"):
             check_writable(folder, "export")
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
-    with pytest.raises(UsageError, match=f"export directory .*: {tmp_path} is closed to you"):
-        check_writable(tmp_path / "a" / "b", "export")
+    for number in (errno.EROFS, errno.EACCES):
+        monkeypatch.setattr(disk.tempfile, "TemporaryFile", refuses(number))
+        told = os.strerror(number)
+        with pytest.raises(UsageError, match=f"export directory .*: {tmp_path}: {told}"):
+            check_writable(tmp_path / "a" / "b", "export")
+    monkeypatch.setattr(disk.tempfile, "TemporaryFile", refuses(errno.ENOSPC))
+    check_writable(tmp_path / "a" / "b", "export")  # told when something is written
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
