@@ -248,3 +248,6 @@ class Recipe(Schema):
 
 
 _RECIPES = Path(str(resources.files("kerasresnet.recipes")))
+
+# What a recipe trains by where it says nothing, as those of before a field was there do.
+DEFAULTS = {n: f.default for n, f in Recipe.model_fields.items() if not f.is_required()}

@@ -19,14 +19,12 @@ from rich.table import Table
 from kerasresnet.command import exit_on_error, parse
 from kerasresnet.disk import write_text
 from kerasresnet.errors import UsageError
-from kerasresnet.recipe import Recipe
+from kerasresnet.recipe import DEFAULTS
 from kerasresnet.report.pictures import read_results, results_so_far
 from kerasresnet.report.tables import pflop_of
 from kerasresnet.run import Run
 
 NOTHING = "–"
-# What a recipe trains by where it says nothing, as those of before a field was there do.
-DEFAULTS = {n: f.default for n, f in Recipe.model_fields.items() if not f.is_required()}
 
 
 @dataclass(frozen=True)

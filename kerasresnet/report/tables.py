@@ -13,6 +13,7 @@ from typing import Any
 
 from kerasresnet.disk import read_json
 from kerasresnet.errors import UsageError
+from kerasresnet.recipe import DEFAULTS
 
 TABLE1 = "table1"  # the folder of all rows of Table 1 at a small cost
 
@@ -59,7 +60,9 @@ def results_table(folder: Path) -> str:
 
 
 def _setting(results: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(str(results[key]) for key in ("name", "data", "precision", "recipe"))
+    # The precision is that which was used, for a recipe's may be "auto".
+    recipe = {**DEFAULTS, **results["recipe"], "precision": results["precision"]}
+    return (results["name"], results["data"], str(sorted(recipe.items())))
 
 
 def _row(runs: list[dict[str, Any]]) -> list[str]:

@@ -43,6 +43,16 @@ def test_seeds_of_one_setting_share_a_row_with_mean_and_deviation(results_of):
     assert rows[1].endswith("| **91.00 %** ± 1.00 | 93.00 % ± 1.00 |")
 
 
+def test_a_field_that_came_later_had_its_default_before(results_of, finished_run):
+    recipe = finished_run.results["recipe"]
+    assert recipe["class_weights"] == "equal"
+    before = {name: value for name, value in recipe.items() if name != "class_weights"}
+    results_of("0.json", seed=0, recipe=before | {"precision": "auto"})
+    folder = results_of("1.json", seed=1, recipe=recipe | {"precision": "float32"})
+    _, _, *rows = results_table(folder).splitlines()
+    assert len(rows) == 1 and "| 0, 1 |" in rows[0]
+
+
 def test_a_folder_without_results_is_refused(tmp_path):
     with pytest.raises(UsageError, match="holds no result files"):
         results_table(tmp_path)
