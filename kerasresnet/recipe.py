@@ -159,11 +159,6 @@ class Recipe(Schema):
             )
         if self.schedule == "one_cycle" and self.schedule_step == "epoch":
             raise ValueError("schedule 'one_cycle' moves every batch; use schedule_step 'batch'")
-        if self.augment_on == "device" and "flip(alternating=true)" in self.augment:
-            raise ValueError(
-                "flip(alternating=true) must know which image it sees, and augment_on 'device' "
-                "does not; use a plain flip there, or augment_on 'pipeline'"
-            )
         if self.augment_on == "device" and self.class_weights == "balanced":
             raise ValueError(
                 "class_weights 'balanced' weighs images before they are augmented, and augment_on "

@@ -15,7 +15,8 @@ class ArrayBatches(keras.utils.PyDataset):
 
     For backends other than TensorFlow whose training step augments by itself. The order of an
     epoch is a function of (seed, epoch), so a run that starts at `first_epoch` sees what an
-    unbroken one would have seen. The last batch of an epoch is dropped where it is not full.
+    unbroken one would have seen. The last batch of an epoch is dropped where it is not full. Where
+    `identified`, a third part of each batch, int32 [B], has the images' places in `images`.
 
     Raises `UsageError` for wrong arrays, a label out of range, or not one full batch.
     """
@@ -29,6 +30,7 @@ class ArrayBatches(keras.utils.PyDataset):
         batch_size: int,
         seed: int,
         first_epoch: int = 0,
+        identified: bool = False,
     ) -> None:
         super().__init__()
         check_labelled_images(images, labels, num_classes, what="the training set")
@@ -38,14 +40,16 @@ class ArrayBatches(keras.utils.PyDataset):
         self._batch_size = batch_size
         self._seed = seed
         self._epoch = first_epoch
+        self._identified = identified
         self._shuffle()
 
     def __len__(self) -> int:
         return self._steps
 
-    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, step: int) -> tuple[np.ndarray, ...]:
         chosen = self._order[step * self._batch_size : (step + 1) * self._batch_size]
-        return self._images[chosen], self._targets[chosen]
+        batch = self._images[chosen], self._targets[chosen]
+        return (*batch, chosen.astype("int32")) if self._identified else batch
 
     def on_epoch_end(self) -> None:
         self._epoch += 1

@@ -84,6 +84,7 @@ def train_dataset(
     first_epoch: int = 0,
     epochs: int | None = None,
     drop_remainder: bool = True,
+    identified: bool = False,
 ) -> tf.data.Dataset:
     """Shuffled, augmented batches of `epochs` epochs from `first_epoch` on (None: without end).
 
@@ -92,7 +93,8 @@ def train_dataset(
 
     `augment(images, targets, seed)` takes and returns a batch as it stands above, with a seed int32
     [2] of its own for each batch. Where it has a true attribute `needs_identity`, it also gets
-    `indices` int32 [B], the images' places in `images`, and the int32 scalar `epoch`.
+    `indices` int32 [B], the images' places in `images`, and the int32 scalar `epoch`. Where
+    `identified`, these places are a third part of each batch, and `augment` is None.
 
     Raises:
         UsageError: wrong arrays, a label out of range, not one full batch, a bad seed or epoch, or
@@ -111,7 +113,7 @@ def train_dataset(
             indices = tf.ensure_shape(indices, [batch_size])
         batch = gather(indices)
         if augment is None:
-            return batch
+            return (*batch, indices) if identified else batch
         identity = {"indices": indices, "epoch": epoch}
         return augment(*batch, batch_seed, **(identity if needs_identity else {}))
 
@@ -200,7 +202,7 @@ def _gatherer(images: Images, labels: np.ndarray, num_classes: int) -> Callable[
 
 
 def _check_types(dataset: tf.data.Dataset) -> None:
-    received = tuple(spec.dtype.name for spec in dataset.element_spec)
+    received = tuple(spec.dtype.name for spec in dataset.element_spec[:2])
     if received != ("uint8", "float32"):
         raise UsageError(
             f"augment returns uint8 images and float32 targets, received {' and '.join(received)}"

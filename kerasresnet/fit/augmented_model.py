@@ -14,14 +14,20 @@ class AugmentedModel(keras.Model):
 
     `augmentation(images, targets, seed)` is stateless; its seed comes from `seed` and the
     optimizer's step, so a restored optimizer goes on with the batches that an unbroken run would
-    have seen. What is saved, evaluated and exported is `network`, which knows nothing of this.
+    have seen. Where it has a true attribute `needs_identity`, a batch has a third part, int32 [B],
+    the images' places in the data set, and it gets these as `indices`, with the `epoch`, counted in
+    `steps_per_epoch`. What is saved, evaluated and exported is `network`, which knows nothing of
+    this.
     """
 
-    def __init__(self, network: keras.Model, augmentation: Callable, seed: int) -> None:
+    def __init__(
+        self, network: keras.Model, augmentation: Callable, seed: int, steps_per_epoch: int = 1
+    ) -> None:
         super().__init__(name="augmented")
         self.network = network
         self.augmentation = augmentation
         self._seed = seed
+        self._steps_per_epoch = steps_per_epoch
         self.built = True  # all variables are the network's, and exist
 
     def call(self, images: Any, training: bool | None = None) -> Any:
@@ -29,8 +35,11 @@ class AugmentedModel(keras.Model):
 
     def train_step(self, *arguments: Any) -> Any:
         """Keras' own step on an augmented batch: (data) on TensorFlow, (state, data) on JAX."""
-        *state, (images, targets) = arguments
+        *state, (images, targets, *places) = arguments
         # JAX passes every variable as an argument; the first of the optimizer's is its step.
-        step = state[0][2][0] if state else self.optimizer.iterations
-        seed = ops.stack([ops.cast(self._seed, "int32"), ops.cast(step, "int32")])
-        return super().train_step(*state, self.augmentation(images, targets, seed))
+        step = ops.cast(state[0][2][0] if state else self.optimizer.iterations, "int32")
+        seed = ops.stack([ops.cast(self._seed, "int32"), step])
+        identity = {}
+        if getattr(self.augmentation, "needs_identity", False):
+            identity = {"indices": places[0], "epoch": step // self._steps_per_epoch}
+        return super().train_step(*state, self.augmentation(images, targets, seed, **identity))

@@ -92,23 +92,24 @@ class _Training:
 
         recipe, network, images = self.recipe, self.network, len(self.train[0])
         on_device = recipe.augment_on == "device" and _augmentation(recipe, recipe.sizes[0])
-        model = AugmentedModel(network, on_device, self.seed) if on_device else network
+        steps = steps_per_epoch(images, recipe.batch_size)
+        model = AugmentedModel(network, on_device, self.seed, steps) if on_device else network
         compile_model(model, recipe, images)
         states = {"keep": recipe.keep, "averaged": self.averaged}
         first_epoch = restore(self.run, model, network, self.kept, **states)
         if first_epoch >= last:
             return
-        steps = steps_per_epoch(images, recipe.batch_size)
         callbacks = [*self._callbacks(steps, last), *extra]
         balanced = recipe.class_weights == "balanced"
         weights = balanced_weights(self.train[1], recipe.spec.classes) if balanced else None
         for span in spans(recipe.sizes, first_epoch, last):
             augment = _augmentation(recipe, span.size)
+            identified = bool(on_device and augment.needs_identity)
             if on_device:
                 model.augmentation, augment = augment, None
             # One graph for each size: a graph for all of them would know none.
             model.make_train_function(force=True)
-            batches, val_batches = self._batches(augment, span.first, span.end)
+            batches, val_batches = self._batches(augment, span.first, span.end, identified)
             model.fit(
                 batches,
                 steps_per_epoch=steps,
@@ -156,9 +157,12 @@ class _Training:
         ]
 
     def _batches(
-        self, augment: Augmentation | None, first_epoch: int, last: int
+        self, augment: Augmentation | None, first_epoch: int, last: int, identified: bool
     ) -> tuple[Any, Any]:
-        """Training and validation data: tf.data, or arrays where TensorFlow may be missing."""
+        """Training and validation data: tf.data, or arrays where TensorFlow may be missing.
+
+        Where training batches are `identified`, they have a third part: the images' places.
+        """
         import keras
 
         recipe, val, classes = self.recipe, self.val, self.recipe.spec.classes
@@ -167,6 +171,7 @@ class _Training:
             "batch_size": recipe.batch_size,
             "seed": self.seed,
             "first_epoch": first_epoch,
+            "identified": identified,
         }
         if keras.backend.backend() == "tensorflow" or recipe.augment_on == "pipeline":
             from kerasresnet.data import eval_dataset, train_dataset

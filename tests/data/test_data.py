@@ -30,7 +30,8 @@ def numbers_of(images):
 def batches(**arguments):
     images, labels = numbered()
     arguments = {"num_classes": CLASSES, "batch_size": 32, "seed": 7, "epochs": 2} | arguments
-    return [(x.numpy(), y.numpy()) for x, y in data.train_dataset(images, labels, **arguments)]
+    dataset = data.train_dataset(images, labels, **arguments)
+    return [tuple(part.numpy() for part in batch) for batch in dataset]
 
 
 def noise(images, labels, seed):
@@ -165,6 +166,11 @@ def test_an_epoch_shows_each_image_at_most_once_with_its_own_label():
 def test_the_last_smaller_batch_is_kept_on_request():
     sizes = [len(x) for x, _ in batches(epochs=1, drop_remainder=False)]
     assert sizes == [32] * 9 + [12]
+
+
+def test_a_batch_can_say_which_images_it_holds():
+    for images, _, places in batches(identified=True):
+        np.testing.assert_array_equal(numbers_of(images), places)
 
 
 def test_orders_of_epochs_and_seeds_do_not_correlate():

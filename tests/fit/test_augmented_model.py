@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from kerasresnet.data.arrays import ArrayBatches
 from kerasresnet.fit.augmented_model import AugmentedModel
 
 TRAIN = """
@@ -17,6 +18,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from kerasresnet.data import ImageData
+from kerasresnet.fit.plan import facts_of
 from kerasresnet.fit.training import train_run
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run
@@ -24,9 +26,11 @@ rng = np.random.default_rng(0)
 labels = np.arange(160, dtype="int32") % 4
 images = rng.integers(0, 64, (160, 8, 8, 3), dtype=np.uint8) + (48 * labels).astype("uint8")[:, None, None, None]
 data = ImageData("made", images, labels, images, labels, tuple("abcd"), "made here")
-recipe = Recipe(spec="BB1x4-classes4-in8x8x3", epochs=6, batch_size=16, learning_rate=0.05,
-                augment=["crop(pad=1)", "flip", "randaugment(n=1)", "mixup"], augment_on="device")
-run = Run.create(Path(sys.argv[1]), recipe, {"seed": 0})
+recipe = Recipe(spec="BB1x4-classes4-in8x8x3", epochs=6, batch_size=16, learning_rate=0.05, lookahead=5,
+                augment=["crop(pad=1)", "flip(alternating=true)", "randaugment(n=1)", "mixup"],
+                augment_on="device")
+facts = facts_of(recipe, 0, data.class_names) | {"data": "made", "source": data.source}
+run = Run.create(Path(sys.argv[1]), recipe, facts)
 results = train_run(run, recipe, data)
 assert results["test"]["accuracy"] > 0.5, results["test"]
 # Where TensorFlow is installed too, Keras itself may import it.
@@ -58,6 +62,28 @@ def test_every_step_has_a_seed_of_its_own_and_a_restored_optimizer_goes_on():
 
     assert train(0) == [(7, 0), (7, 1)]
     assert train(2)[2:] == [(7, 2), (7, 3)]
+
+
+def test_an_augmentation_that_asks_for_it_is_told_which_images_it_sees_and_when():
+    seen = []
+
+    def augment(images, labels, seed, *, indices, epoch):
+        seen.append((np.array(indices).tolist(), int(epoch)))
+        return images, labels
+
+    augment.needs_identity = True
+    inputs = keras.Input((2, 2, 3), dtype="uint8")
+    network = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
+    images = np.zeros((8, 2, 2, 3), "uint8")
+    model = AugmentedModel(network, augment, seed=7, steps_per_epoch=2)
+    model.compile("sgd", "mse", run_eagerly=True)
+    settings = {"num_classes": 2, "batch_size": 4, "seed": 0, "identified": True}
+    batches = ArrayBatches(images, np.arange(8) % 2, **settings)
+    model.fit(batches, epochs=2, shuffle=False, verbose=0)
+    assert [epoch for _, epoch in seen] == [0, 0, 1, 1]
+    first, second = (sorted(a + b) for (a, _), (b, _) in (seen[:2], seen[2:]))
+    assert first == second == list(range(8))
+    assert seen[0][0] != seen[2][0]  # each epoch has an order of its own
 
 
 def test_evaluation_and_prediction_are_the_networks_own():

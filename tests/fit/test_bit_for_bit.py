@@ -30,6 +30,10 @@ CASES = {
         "augment": ("crop", "flip", "randaugment", "cutout", "erase", "mixup", "cutmix"),
         "augment_on": "device",
     },
+    "flip by turns on the device": {
+        "augment": ("flip(alternating=true)",),
+        "augment_on": "device",
+    },
     "smaller images first": {"resolution": "16:0.3, 24:0.3, 32:0.4"},
     "whitening stem, max-pool": {"spec": "whiten2-BB1x8m-BN1x4m"},
     "bottlenecks": {"spec": "stem8s2-BB1x8-BN1x4"},

@@ -435,7 +435,8 @@ def test_augmentation_runs_in_either_place_and_is_never_exported(
 
     from kerasresnet.fit.training import train_run
 
-    recipe = tiny_recipe.replace(augment=("crop(pad=2)", "cutout(size=4)"), augment_on=augment_on)
+    augment = ("crop(pad=2)", "flip(alternating=true)", "cutout(size=4)")
+    recipe = tiny_recipe.replace(augment=augment, augment_on=augment_on)
     run = make_run(recipe)
     results = train_run(run, recipe, digits)
     assert results["epochs"][-1]["loss"] < results["epochs"][0]["loss"]
