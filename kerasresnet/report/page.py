@@ -99,7 +99,7 @@ def _head(results: Results, predictions: Predictions | None) -> list[Markup]:
     tiles["parameters"] = f"{count_parameters(spec):,}"
     tiles["MACs an image"] = f"{count_macs(spec) / 1e6:.1f} M"
     if "train_seconds" in results:
-        tiles["PFLOP"] = f"{pflop_of(results):.2g}"
+        tiles["PFLOP"] = f"{pflop_of(results):.3g}"
         tiles["minutes"] = f"{results['train_seconds'] / 60:.1f}"
     title = Markup("<h1>{}</h1>").format(results["name"])
     what = Markup("{} on {}").format(markup.code(str(spec)), said)

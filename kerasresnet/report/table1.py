@@ -95,7 +95,7 @@ def _in_full(folder: Path, row: int) -> str:
     names = [name for name in (recipe_of(row).name, OWN_RECIPE.get(row)) if name]
     found = {name: results_in(folder / name) for name in names}
     texts = [
-        f"{_accuracy(runs)} (`{name}`, {_seeds(runs)}, {pflop_of(runs[0]):.2g} PFLOP)"
+        f"{_accuracy(runs)} (`{name}`, {_seeds(runs)}, {pflop_of(runs[0]):.3g} PFLOP)"
         for name, runs in found.items()
         if runs
     ]

@@ -80,7 +80,7 @@ def _row(runs: list[dict[str, Any]]) -> list[str]:
         f"{first['macs'] / 1e6:.1f} M",
         f"{first['data']}: {images['train']:,} / {images['val']:,} / {images['test']:,}",
         str(len(first["epochs"])),
-        f"{pflop_of(first):.2g}",
+        f"{pflop_of(first):.3g}",
         ", ".join(str(run["seed"]) for run in runs),
         "; ".join(
             f"{statistics.median(each):.1f} ({device}, {first['precision']})"
