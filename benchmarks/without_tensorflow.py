@@ -37,7 +37,7 @@ class Options:
     """Train a recipe on JAX, without TensorFlow."""
 
     images: Annotated[Path, tyro.conf.Positional]
-    """An .npz file of CIFAR-10: x_train, y_train, x_test, y_test."""
+    """An .npz file of CIFAR-10, as --write makes it."""
     recipe: Annotated[str, tyro.conf.Positional] = "quick"
     """A named recipe or a TOML file."""
     seed: int = 0
@@ -85,12 +85,10 @@ def read(path: Path) -> ImageData:
 
     try:
         with np.load(path) as file:
-            arrays = [file[name] for name in ARRAYS]
+            arrays, source = [file[name] for name in ARRAYS], str(file["source"])
     except (OSError, ValueError, KeyError):
-        raise UsageError(
-            f"{path} is no .npz file of {', '.join(ARRAYS)}; --write makes one"
-        ) from None
-    return ImageData("cifar10", *arrays, CIFAR10_CLASSES, "TFDS cifar10:3.0.2")
+        raise UsageError(f"{path} is no file of images; --write makes one") from None
+    return ImageData("cifar10", *arrays, CIFAR10_CLASSES, source)
 
 
 def write(path: Path) -> None:
@@ -99,7 +97,8 @@ def write(path: Path) -> None:
     from kerasresnet.data import load_data
 
     data = load_data("cifar10")
-    np.savez_compressed(path, **{name: getattr(data, name) for name in ARRAYS})
+    arrays = {name: getattr(data, name) for name in ARRAYS}
+    np.savez_compressed(path, source=data.source, **arrays)
 
 
 def convolve_by_matmul() -> None:
