@@ -14,10 +14,9 @@ class AugmentedModel(keras.Model):
 
     `augmentation(images, targets, seed)` is stateless; its seed comes from `seed` and the
     optimizer's step, so a restored optimizer goes on with the batches that an unbroken run would
-    have seen. Where it has a true attribute `needs_identity`, a batch has a third part, int32 [B],
-    the images' places in the data set, and it gets these as `indices`, with the `epoch`, counted in
-    `steps_per_epoch`. What is saved, evaluated and exported is `network`, which knows nothing of
-    this.
+    have seen. Where batches have a third part, int32 [B], the images' places in the data set, it
+    gets these as `indices`, and the `epoch`, counted in `steps_per_epoch`. What is saved, evaluated
+    and exported is `network`, which knows nothing of this.
     """
 
     def __init__(
@@ -39,7 +38,6 @@ class AugmentedModel(keras.Model):
         # JAX passes every variable as an argument; the first of the optimizer's is its step.
         step = ops.cast(state[0][2][0] if state else self.optimizer.iterations, "int32")
         seed = ops.stack([ops.cast(self._seed, "int32"), step])
-        identity = {}
-        if getattr(self.augmentation, "needs_identity", False):
-            identity = {"indices": places[0], "epoch": step // self._steps_per_epoch}
+        epoch = step // self._steps_per_epoch
+        identity = {"indices": places[0], "epoch": epoch} if places else {}
         return super().train_step(*state, self.augmentation(images, targets, seed, **identity))

@@ -135,23 +135,18 @@ class WeightAverage(keras.callbacks.Callback):
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
         averages, weights = self.average.weights, self.network.weights
-        mixed, copies = self._mix([a.value for a in averages], [w.value for w in weights], past)
-        for average, value in zip(averages, mixed, strict=True):
+        mixed = self._mix([a.value for a in averages], [w.value for w in weights], past)
+        for average, weight, value in zip(averages, weights, mixed, strict=True):
             average.assign(value)
-        if back:
-            for weight, value in zip(weights, copies, strict=True):
-                weight.assign(value)
+            if back:  # a copy, as JAX gives the memory of weights away at the next step
+                weight.assign(ops.copy(value))
 
     @functools.cached_property
-    def _mix(self) -> Callable[[list, list, float], tuple[list, list]]:
-        """past · averages + (1 − past) · weights, twice: JAX takes the weights' memory back.
-
-        On JAX in one compiled call, not one for each product.
-        """
+    def _mix(self) -> Callable[[list, list, float], list]:
+        """past · averages + (1 − past) · weights; on JAX in one call, not one for each product."""
 
         def mix(averages, weights, past):
-            mixed = [past * a + (1 - past) * w for a, w in zip(averages, weights, strict=True)]
-            return mixed, [ops.copy(value) for value in mixed]
+            return [past * a + (1 - past) * w for a, w in zip(averages, weights, strict=True)]
 
         if keras.backend.backend() != "jax":
             return mix
