@@ -23,13 +23,24 @@ def take_pixels(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return ops.reshape(gather(pixels, source), (batch, height, width, channels))
 
 
-def random_crop(images: Tensor, pad: int, seed: Seed) -> Tensor:
-    """Each image's own window of the image padded with `pad` zeros: offsets 0…2·pad, both ends."""
+def random_crop(images: Tensor, pad: int, seed: Seed, *, reflect: bool = False) -> Tensor:
+    """Each image's own window of the image padded by `pad`: offsets 0…2·pad, both ends.
+
+    The padding is zeros or, to `reflect`, the picture mirrored at its outermost pixels.
+    """
     batch, height, width, _ = ops.shape(images)
     offsets = below(2 * pad + 1, uniform((batch, 2), seed)) - pad
     rows = offsets[:, 0, None, None] + ops.arange(height, dtype="int32")[None, :, None]
     columns = offsets[:, 1, None, None] + ops.arange(width, dtype="int32")[None, None, :]
+    if reflect:
+        rows, columns = _reflected(rows, height), _reflected(columns, width)
     return take_pixels(images, rows, columns)
+
+
+def _reflected(places: Tensor, length: int) -> Tensor:
+    """`places` outside 0…length − 1 mirrored at the first and the last, as often as it takes."""
+    last = length - 1
+    return last - ops.abs(last - ops.abs(places) % ops.maximum(2 * last, 1))
 
 
 def random_flip(images: Tensor, seed: Seed) -> Tensor:

@@ -72,13 +72,14 @@ class ImageAugmentation(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasresnet")
 class RandomCrop(ImageAugmentation):
-    """A window of the image's own size out of the image padded with `pad` zeros on each side.
+    """A window of the image's own size out of the image padded by `pad` on each side.
 
-    Every image draws its own offsets, each of 0…2·pad with the same probability.
+    Every image draws its own offsets, each of 0…2·pad with the same probability. The padding is
+    zeros or, with `reflect`, the picture mirrored at its border.
     """
 
-    def __init__(self, pad: int = 4, **kwargs):
-        super().__init__(steps.Crop(pad), **kwargs)
+    def __init__(self, pad: int = 4, reflect: bool = False, **kwargs):
+        super().__init__(steps.Crop(pad, reflect), **kwargs)
 
 
 @keras.saving.register_keras_serializable("kerasresnet")

@@ -17,15 +17,18 @@ from kerasresnet.errors import UsageError, unknown
 
 @dataclass(frozen=True)
 class Crop:
-    """Crop a window of the image's own size out of the image padded by `pad` zeros on each side.
+    """Crop a window of the image's own size out of the image padded by `pad` on each side.
 
-    `pad` is in pixels; each axis has 2·pad + 1 offsets, both extremes included.
+    `pad` is in pixels; each axis has 2·pad + 1 offsets, both extremes included. The padding is
+    zeros or, with `reflect`, the picture mirrored at its border (arXiv 2404.00498, section 3.1).
     """
 
     pad: int = 4
+    reflect: bool = False
 
     def __post_init__(self) -> None:
         _check_integer(self, "pad", minimum=0)
+        _check_truth(self, "reflect")
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,7 @@ class Flip:
     alternating: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.alternating, bool):
-            raise UsageError(
-                f"flip's alternating is true or false, received alternating={self.alternating!r}"
-            )
+        _check_truth(self, "alternating")
 
 
 @dataclass(frozen=True)
@@ -229,6 +229,14 @@ def _check_integer(step: Step, field: str, minimum: int) -> None:
         raise UsageError(
             f"{type(step).__name__.lower()}'s {field} is an integer of at least {minimum} and at "
             f"most {_LARGEST}, received {field}={value!r}"
+        )
+
+
+def _check_truth(step: Step, field: str) -> None:
+    value = getattr(step, field)
+    if not isinstance(value, bool):
+        raise UsageError(
+            f"{type(step).__name__.lower()}'s {field} is true or false, received {field}={value!r}"
         )
 
 

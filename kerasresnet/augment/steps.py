@@ -26,8 +26,8 @@ def apply_to_images(
     `UsageError` where they are missing.
     """
     match step:
-        case policy.Crop(pad):
-            return geometry.random_crop(images, pad, seed)
+        case policy.Crop(pad, reflect):
+            return geometry.random_crop(images, pad, seed, reflect=reflect)
         case policy.Flip(alternating=False):
             return geometry.random_flip(images, seed)
         case policy.Flip(alternating=True):

@@ -30,8 +30,9 @@ import numpy as np
 from kerasresnet.augment import RandAugment, RandomCrop, RandomFlip, build_augmentation
 images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8)
 targets = np.eye(10, dtype="float32")[np.arange(16) % 10]
-policy = ["crop", "flip(alternating=true)", "randaugment(n=1, std=1)", "trivialaugment", "cutout"]
-augment = build_augmentation([*policy, "erase", "mixup", "cutmix"], num_classes=10)
+policy = ["crop:reflect=true", "flip(alternating=true)", "randaugment(n=1, std=1)"]
+policy += ["trivialaugment", "cutout", "erase", "mixup", "cutmix"]
+augment = build_augmentation(policy, num_classes=10)
 compiled = jax.jit(augment.__call__)
 def run(seed):
     identity = {"indices": np.arange(16), "epoch": 3}

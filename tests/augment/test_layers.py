@@ -20,6 +20,7 @@ from kerasresnet.errors import UsageError
 
 MAKERS = {
     "crop": lambda **k: RandomCrop(3, **k),
+    "reflected crop": lambda **k: RandomCrop(3, reflect=True, **k),
     "flip": lambda **k: RandomFlip(**k),
     "randaugment": lambda **k: RandAugment(3, magnitude=12, num_bins=21, std=0.7, **k),
     "trivialaugment": lambda **k: TrivialAugment(**k),

@@ -26,7 +26,7 @@ from kerasresnet.errors import UsageError
 
 numbers = st.floats(1e-300, 10_000)
 steps = st.one_of(
-    st.builds(Crop, pad=st.integers(0, 100)),
+    st.builds(Crop, pad=st.integers(0, 100), reflect=st.booleans()),
     st.builds(Flip, alternating=st.booleans()),
     st.builds(
         RandAugment,
@@ -66,6 +66,7 @@ def test_a_step_with_its_defaults_is_written_as_its_bare_name(name):
     [
         ("crop(pad=4)", Crop(pad=4)),
         ("crop(6)", Crop(pad=6)),
+        ("crop:2:reflect=true", Crop(2, reflect=True)),
         (" Crop( pad = 2 ) ", Crop(pad=2)),
         ("flip(alternating=true)", Flip(alternating=True)),
         ("flip(alternating=True)", Flip(alternating=True)),
@@ -107,7 +108,9 @@ def test_forms_that_people_type_are_read(text, step):
         ("crop + flip", "reads like"),
         ("crop(**{})", "reads like"),
         ("", "reads like"),
-        ("crop(1, 2)", "at most 1"),
+        ("cutout(1, 2)", "at most 1"),
+        ("crop(1, true, 2)", "at most 2"),
+        ("crop(reflect=1)", "crop.s reflect is true or false, received reflect=1"),
         ("trivialaugment(9)", "takes no values"),
         ("trivialaugment(m=9)", "takes no values"),
         ("crop(1, pad=2)", "given twice"),
