@@ -52,6 +52,7 @@ def specs(
         stem_kernel=3 if whiten else draw(odd(kernel)),
         stem_stride=stem_stride,
         whiten=whiten,
+        activation=draw(st.sampled_from(["relu", "gelu"])),
         pool=draw(st.just("global") | st.integers(1, min(left))),
         classes=draw(st.integers(2, classes)),
         input_shape=shape,

@@ -13,7 +13,7 @@ import functools
 import keras
 from keras import layers
 
-from kerasresnet.network.spec import Block
+from kerasresnet.network.spec import Activation, Block
 
 BN_MOMENTUM = 0.9  # PyTorch's momentum 0.1
 BN_EPSILON = 1e-5
@@ -29,15 +29,15 @@ def conv_bn(
     index: str = "",
     stride: int = 1,
     pool: int = 1,
-    activation: bool = True,
+    activation: Activation | None = "relu",
     momentum: float = BN_MOMENTUM,
 ) -> keras.KerasTensor:
-    """Convolution, batch norm and (unless told) ReLU: [N, H, W, C] → [N, ⌈H/s⌉, ⌈W/s⌉, channels].
+    """Convolution, batch norm, activation (None: none): [N, H, W, C] → [N, ⌈H/s⌉, ⌈W/s⌉, channels].
 
     With a `pool` above 1, windows of it are max-pooled between convolution and batch norm.
     Layers are named `{name}_conv{index}`, `{name}_pool{index}`, `{name}_bn{index}`,
-    `{name}_relu{index}`; where there is a stride, `{name}_pad{index}` or `{name}_stride{index}`
-    comes first.
+    `{name}_relu{index}` or `_gelu{index}`; where there is a stride, `{name}_pad{index}` or
+    `{name}_stride{index}` comes first.
     """
     padding = "same"
     if stride > 1 and kernel == 1:
@@ -62,7 +62,13 @@ def conv_bn(
     x = layers.BatchNormalization(momentum=momentum, epsilon=BN_EPSILON, name=f"{name}_bn{index}")(
         x
     )
-    return layers.ReLU(name=f"{name}_relu{index}")(x) if activation else x
+    return _activated(x, activation, f"{name}_{activation}{index}") if activation else x
+
+
+def _activated(x: keras.KerasTensor, activation: Activation, name: str) -> keras.KerasTensor:
+    # GELU is exact here: PyTorch's default, too.
+    layer = layers.ReLU if activation == "relu" else functools.partial(layers.Activation, "gelu")
+    return layer(name=name)(x)
 
 
 def whitening(x: keras.KerasTensor, kernel: int) -> keras.KerasTensor:
@@ -88,7 +94,7 @@ def _shortcut(x: keras.KerasTensor, block: Block, name: str, momentum: float) ->
         block.shortcut_kernel,
         name=name,
         stride=stride,
-        activation=False,
+        activation=None,
         momentum=momentum,
     )
 
@@ -97,25 +103,27 @@ def basic_block(
     x: keras.KerasTensor, block: Block, name: str, momentum: float = BN_MOMENTUM
 ) -> keras.KerasTensor:
     """ReLU(shortcut(x) + BN(conv(ReLU(BN(conv(x)))))): two k x k convolutions."""
-    conv = functools.partial(conv_bn, name=name, momentum=momentum)
+    how = {"name": name, "activation": block.activation, "momentum": momentum}
+    conv = functools.partial(conv_bn, **how)
     k, stride, pool = block.conv_kernel, *_goes_down(block)
     y = conv(x, block.channels, k, index="1", stride=stride, pool=pool)
-    y = conv(y, block.channels, k, index="2", activation=False)
+    y = conv(y, block.channels, k, index="2", activation=None)
     y = layers.Add(name=f"{name}_add")([_shortcut(x, block, name, momentum), y])
-    return layers.ReLU(name=f"{name}_out")(y)
+    return _activated(y, block.activation, f"{name}_out")
 
 
 def bottleneck_block(
     x: keras.KerasTensor, block: Block, name: str, momentum: float = BN_MOMENTUM
 ) -> keras.KerasTensor:
     """1 x 1 down, k x k with the stride, 1 x 1 up to four times the channels; plus shortcut."""
-    conv = functools.partial(conv_bn, name=name, momentum=momentum)
+    how = {"name": name, "activation": block.activation, "momentum": momentum}
+    conv = functools.partial(conv_bn, **how)
     k, stride, pool = block.conv_kernel, *_goes_down(block)
     y = conv(x, block.channels, 1, index="1", pool=pool)
     y = conv(y, block.channels, k, index="2", stride=stride)
-    y = conv(y, block.out_channels, 1, index="3", activation=False)
+    y = conv(y, block.out_channels, 1, index="3", activation=None)
     y = layers.Add(name=f"{name}_add")([_shortcut(x, block, name, momentum), y])
-    return layers.ReLU(name=f"{name}_out")(y)
+    return _activated(y, block.activation, f"{name}_out")
 
 
 def _goes_down(block: Block) -> tuple[int, int]:

@@ -39,8 +39,8 @@ def build_model(
     if spec.whiten:
         x = whitening(x, spec.whiten)
     else:
-        stem = {"stride": spec.stem_stride, "momentum": norm_momentum}
-        x = conv_bn(x, spec.stem, spec.stem_kernel, name="stem", **stem)
+        how = {"stride": spec.stem_stride, "activation": spec.activation, "momentum": norm_momentum}
+        x = conv_bn(x, spec.stem, spec.stem_kernel, name="stem", **how)
     for i, stage in enumerate(spec.stages):
         for j in range(stage.blocks):
             block = stage.rest if j else stage.first

@@ -32,6 +32,7 @@ _STACK = re.compile(rf"(?!in|pool|stem)([A-Za-z]+){_N}x{_N}(?:s{_N})?(?:k{_N})?(
 _STEM = re.compile(rf"stem{_N}?(?:k{_N})?(?:s{_N})?")
 _WHITEN = re.compile(rf"whiten{_N}")
 _POOL = re.compile(rf"pool{_N}")
+_ACTIVATION = re.compile("relu|gelu")
 _CLASSES = re.compile(rf"classes{_N}")
 _INPUT = re.compile(rf"in{_N}x{_N}x{_N}")
 
@@ -71,6 +72,8 @@ def _parse_part(part: str, text: str, fields: dict[str, Any]) -> None:
         put(whiten=int(match[1]))
     elif match := _POOL.fullmatch(part):
         put(pool=int(match[1]))
+    elif match := _ACTIVATION.fullmatch(part):
+        put(activation=match[0])
     elif match := _CLASSES.fullmatch(part):
         put(classes=int(match[1]))
     elif match := _INPUT.fullmatch(part):
@@ -93,6 +96,6 @@ def _parse_part(part: str, text: str, fields: dict[str, Any]) -> None:
             "write stacks "
             "as BB2x64 or BN3x128s1k5p3 (blocks x channels, stride, conv kernel, projection "
             "kernel; then m to go down by max-pool) joined by '-', with stem32k3s1 or whiten2, "
-            "pool4, classes10, in32x32x3 "
+            "gelu, pool4, classes10, in32x32x3 "
             "where wanted, or one of table1-01 … table1-12, images64, images224"
         )

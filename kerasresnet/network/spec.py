@@ -7,6 +7,7 @@ The text form reads like the report's Table 1 and needs no quoting in a shell:
     stem32k5s2-BB1x64-BN2x100-pool2     a stem of its own, and 2x2 windows in the final pool
     BB1x16-classes100-in28x28x1         100 classes, grey images of 28x28
     whiten2-BB1x64m-BB1x256m-BB1x256m   a whitening stem, and stacks that go down by max-pool
+    BB2x64-BB2x128-gelu                 GELU instead of ReLU in all blocks
 
 What equals its default is left out. The blocks are those of He et al., "Deep Residual Learning
 for Image Recognition" (arXiv 1512.03385, figure 5); a BN has its stride on the k x k convolution.
@@ -31,6 +32,7 @@ def _odd(value: int) -> int:
     return value
 
 
+Activation = Literal["relu", "gelu"]
 Count = Annotated[int, Field(ge=1, le=65_536, strict=True)]
 Stride = Annotated[int, Field(ge=1, le=8, strict=True)]
 Kernel = Annotated[int, Field(ge=1, le=31, strict=True), AfterValidator(_odd)]
@@ -97,6 +99,7 @@ class Block(NamedTuple):
     in_size: tuple[int, int]  # height, width
     out_size: tuple[int, int]
     pools: bool = False  # whether it goes down by max-pool, not by stride
+    activation: Activation = "relu"
 
     @property
     def projects(self) -> bool:
@@ -118,10 +121,11 @@ class ResNetSpec(Schema):
     `stem_channels=None` means the channels of the first stack. `whiten=k` is another stem: a frozen
     k x k convolution with the eigenvectors of k x k patches of training images, scaled to unit
     variance, and their negatives, 2 k^2 channels a channel in (arXiv 2404.00498, section 3.2), with
-    no padding. `pool` is "global", or k for
-    k x k windows that the head sees one by one. `input_shape` is (height, width, channels) of
-    the uint8 images. Raises `UsageError` for what cannot be built, such as a stack that would
-    pool below 1 x 1.
+    no padding; a ReLU follows it always, since with both signs that loses nothing. `activation` is
+    that of all blocks and of other stems: ReLU, or exact GELU (arXiv 1606.08415). `pool` is
+    "global", or k for k x k windows that the head sees one by one. `input_shape` is (height, width,
+    channels) of the uint8 images. Raises `UsageError` for what cannot be built, such as a stack
+    that would pool below 1 x 1.
     """
 
     stacks: Annotated[tuple[StackSpec, ...], Field(min_length=1, max_length=64)]
@@ -129,6 +133,7 @@ class ResNetSpec(Schema):
     stem_kernel: Kernel = 3
     stem_stride: Stride = 1
     whiten: Annotated[int, Field(ge=1, le=5, strict=True)] | None = None
+    activation: Activation = "relu"
     pool: Literal["global"] | Count = "global"
     classes: Annotated[int, Field(ge=2, le=65_536, strict=True)] = 10
     input_shape: tuple[Count, Count, Count] = (32, 32, 3)
@@ -207,8 +212,9 @@ class ResNetSpec(Schema):
             out = tuple(n // stride if pools else -(-n // stride) for n in size)
             width, kernels = stack.out_channels, (stack.conv_kernel, stack.shortcut_kernel)
             shape = (channels, stack.channels, width, stride, *kernels, size, out)
-            first = Block(stack.block, *shape, pools=pools)
-            rest = Block(stack.block, width, stack.channels, width, 1, *kernels, out, out)
+            first = Block(stack.block, *shape, pools=pools, activation=self.activation)
+            shape = (width, stack.channels, width, 1, *kernels, out, out)
+            rest = Block(stack.block, *shape, activation=self.activation)
             stages.append(Stage(first, rest, stack.blocks))
             size, channels = out, width
         return tuple(stages)
@@ -240,6 +246,7 @@ class ResNetSpec(Schema):
         parts = [f"whiten{self.whiten}"] if self.whiten else []
         parts += [f"stem{stem}"] if stem else []
         parts += [stack.to_text() for stack in self.stacks]
+        parts += [self.activation] if self.activation != "relu" else []
         parts += [f"pool{self.pool}"] if self.pool != "global" else []
         parts += [f"classes{self.classes}"] if self.classes != 10 else []
         shape = self.input_shape

@@ -17,6 +17,7 @@ PANEL, BOX, STEP = 4.5, 0.8, 1.12
 MAIN, SIDE, WIDE = 1.25, 3.3, 1.75  # where convolutions and shortcut stand in a panel; boxes
 TOP, BOTTOM = 1.3, 1.25  # of a panel: what it is, above; what comes out, below
 NAMES = {"BB": "Basic block", "BN": "Bottleneck"}
+ACTIVATIONS = {"relu": "ReLU", "gelu": "GELU"}
 
 Box = tuple[str, ...]  # lines, the first in bold
 
@@ -70,7 +71,8 @@ def main_path(block: Block) -> list[Box]:
     boxes = []
     for number, conv in enumerate(own):
         lines = _says(conv, block.stride if number == strided else 1)
-        after = "batch norm, ReLU" if conv is not own[-1] else "batch norm"
+        then = f"batch norm, {ACTIVATIONS[block.activation]}"
+        after = then if conv is not own[-1] else "batch norm"
         if block.pools and number == 0:
             boxes += [lines, (_pool(block), after)]
         else:
@@ -116,7 +118,7 @@ def _draw_block(axis: Axes, sight: Sight, left: float, top: float) -> None:
     _draw_shortcut(axis, block, left, start - 0.08, join)
     _draw_join(axis, main, join)
     _arrow(axis, (main, join - 0.15), (main, join - 0.5))
-    axis.text(main + 0.3, join - 0.3, "ReLU", **middle)
+    axis.text(main + 0.3, join - 0.3, ACTIVATIONS[block.activation], **middle)
     axis.text(main, join - 0.64, _shape(block.out_size, block.out_channels), **middle)
 
 

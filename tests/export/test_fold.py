@@ -34,7 +34,7 @@ def norms(model):
     "text",
     [
         *("BB2x8-BB1x6", "BN2x4-BN1x6", "stem8k5s2-BN2x6k5p3-BB1x8s1-pool2"),
-        *("BB1x8s2k1p3-in28x28x1", "whiten2-BB2x8m-BN1x4m"),
+        *("BB1x8s2k1p3-in28x28x1", "whiten2-BB2x8m-BN1x4m", "BB1x8-BN1x4-gelu"),
     ],
 )
 def test_logits_are_equal(text, tmp_path):

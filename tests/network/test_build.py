@@ -1,6 +1,7 @@
 """What `build_model` makes: plain Keras, raw pixels in, float32 logits out, the published maths."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,20 @@ def test_batch_norms_have_pytorchs_constants_and_convolutions_no_bias(mixed):
     assert {(norm.momentum, norm.epsilon) for norm in norms} == {(0.9, 1e-5)}
     assert {conv.use_bias for conv in convolutions} == {False}
     assert len(norms) == len(convolutions) == 1 + (3 + 2) + 4
+
+
+def test_gelu_stands_in_blocks_and_stem_where_relu_did_and_computes_the_exact_one():
+    text = "whiten2-BB1x4m-BN2x2"
+    model = build_model(ResNetSpec.from_text(f"{text}-gelu"))
+    assert [x.name for x in model.layers if isinstance(x, keras.layers.ReLU)] == ["stem_relu"]
+    plain = build_model(ResNetSpec.from_text(text))
+    before = [x.name for x in plain.layers if isinstance(x, keras.layers.ReLU)][1:]
+    gelus = [x for x in model.layers if isinstance(x, keras.layers.Activation)]
+    assert [x.name for x in gelus] == [name.replace("relu", "gelu") for name in before]
+    assert build_model(ResNetSpec.from_text("BB1x4-gelu")).get_layer("stem_gelu")
+    values = np.linspace(-4, 4, 33, dtype="float32")
+    exact = [x * 0.5 * (1 + math.erf(x / math.sqrt(2))) for x in values]
+    np.testing.assert_allclose(gelus[0](values), exact, atol=1e-6)
 
 
 def test_a_model_takes_uint8_images_and_gives_a_logit_for_each_class(mixed):

@@ -37,6 +37,7 @@ def test_every_spec_round_trips_through_json(spec):
         "BB1x16-classes100-in28x28x1",
         "stemk5-BB1x16s2p3",
         "whiten2-BB1x64m-BB1x256s3k5p3m",
+        "BB1x64-gelu-pool2",
     ],
 )
 def test_the_text_form_leaves_out_what_equals_its_default(text):

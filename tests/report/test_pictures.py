@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 QUICK = ROOT / "results" / "quick" / "seed0.json"
 TWELVE = "-".join(f"B{'BN'[i % 2]}{i + 1}x{16 + i}s1" for i in range(12))
 NAMES = ("architecture", "block")
-NETWORKS = ["table1-06", "table1-12", "whiten2-BB1x64m-BB1x256m", "BB1x4-in28x28x1", TWELVE]
+NETWORKS = ["table1-06", "table1-12", "whiten2-BB1x64m-BB1x256m", "BB1x4-gelu-in28x28x1", TWELVE]
 
 
 def is_picture(path, *, width=500):

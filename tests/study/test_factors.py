@@ -40,6 +40,7 @@ def test_a_rate_behind_an_optimizer_is_its_learning_rate():
         ("shortcut_kernel", "1:3:1:3", "BB2x64-BB2x128p3-BB2x232-BB2x268p3"),
         ("stem_kernel", "5", "stemk5-BB2x64-BB2x128-BB2x232-BB2x268"),
         ("pool", "2", "BB2x64-BB2x128-BB2x232-BB2x268-pool2"),
+        ("activation", "gelu", "BB2x64-BB2x128-BB2x232-BB2x268-gelu"),
         ("pool", "4", "BB2x64-BB2x128-BB2x232-BB2x268"),
         ("spec", "table1-10", "BN3x64-BN4x96-BN6x128-BN3x190"),
     ],

@@ -18,7 +18,7 @@ from kerasresnet.network.spec import ResNetSpec, StackSpec
 from kerasresnet.recipe import Recipe
 
 STACK_FACTORS = tuple(StackSpec.model_fields)
-SPEC_FACTORS = ("stem_channels", "stem_kernel", "stem_stride", "pool")
+SPEC_FACTORS = ("stem_channels", "stem_kernel", "stem_stride", "activation", "pool")
 RECIPE_FACTORS = tuple(f for f in Recipe.model_fields if f not in ("name", "max_params"))
 FACTORS = (*RECIPE_FACTORS, *STACK_FACTORS, *SPEC_FACTORS)
 

@@ -35,6 +35,7 @@ def network_of(
     shape = ResNetSpec(
         stacks=stacks,
         **_stem(values, unit, base.stem_stride),
+        activation=base.activation,
         pool=base.pool,
         classes=base.classes,
         input_shape=base.input_shape,
