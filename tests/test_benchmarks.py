@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -169,6 +170,24 @@ def test_the_page_says_of_large_searches_what_was_measured():
     said = page.split("<!-- scale:begin -->\n")[1].split("\n<!-- scale:end -->")[0]
     found = read_json(ROOT / "benchmarks" / "search_scale.json")
     assert said.split() == load("search_scale").paragraph(found).split()
+
+
+def test_the_effects_of_a_screen_are_those_that_its_trials_were_made_with():
+    screen, rng = load("screen"), np.random.default_rng(0)
+    trials = []
+    for fold in range(4):
+        for changed in ([], [0], [1], [0, 1], [0, 1, 2], [2]):
+            value = 90 + fold + 0.5 * (0 in changed) - 2 * (1 in changed) + rng.normal(0, 0.01)
+            trials.append({"changed": changed, "fold": fold, "plain": value})
+    found = screen.effects(3, trials, "plain")
+    for effect, expected in zip(found, [0.5, -2, 0], strict=True):
+        assert abs(effect.points - expected) < 4 * effect.error < 0.05
+
+
+def test_the_log_says_of_the_screen_what_was_measured():
+    found = read_json(ROOT / "benchmarks" / "screen.json")
+    log = (ROOT / "LOG.md").read_text("utf-8").splitlines()
+    assert set(load("screen").table(found)) <= set(log)
 
 
 def test_a_search_of_made_up_trials_is_measured_to_its_end(tmp_path):
