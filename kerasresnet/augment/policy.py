@@ -20,7 +20,7 @@ class Crop:
     """Crop a window of the image's own size out of the image padded by `pad` on each side.
 
     `pad` is in pixels; each axis has 2·pad + 1 offsets, both extremes included. The padding is
-    zeros or, with `reflect`, the picture mirrored at its border (arXiv 2404.00498, section 3.1).
+    zeros or, with `reflect`, the picture mirrored at its border, as in arXiv 2404.00498.
     """
 
     pad: int = 4
