@@ -35,7 +35,8 @@ def test_steps_are_counted_until_the_time_is_over():
 
 
 def test_a_named_recipe_stands_for_its_network():
-    assert check_options(options_of("quick")).spec.to_text() == "whiten2-BB1x64m-BB1x128m-BB1x256m"
+    text = check_options(options_of("quick")).spec.to_text()
+    assert text == "whiten2-BB1x64m-BB1x128m-BB1x256m-gelu"
 
 
 @pytest.mark.parametrize(
