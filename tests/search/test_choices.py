@@ -54,7 +54,7 @@ def test_averages_have_their_own_strength():
 
 def test_an_optimizers_own_norm_rate_is_left_to_it():
     here = space(optimizer="convmuon")
-    assert {here.recipe(v).norm_rate for v in samples(here)} == {None, 4.0, 16.0}
+    assert {here.recipe(v).norm_rate for v in samples(here)} == {None, 4.0, 24.0}
     here = space(optimizer="sgd")
     assert {here.recipe(v).norm_rate for v in samples(here)} == {None, 8.0, 64.0}
 

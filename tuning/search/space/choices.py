@@ -36,7 +36,7 @@ _RATES = {
     "convmuon": (
         span("learning_rate", 0.01, 0.2),
         span("weight_decay", 1e-4, 1e-1),
-        choice("norm_rate", 4.0, 8.0, 16.0),
+        choice("norm_rate", 4.0, 8.0, 24.0),
     ),
     "adamw": (
         span("learning_rate", 3e-4, 1e-2),
