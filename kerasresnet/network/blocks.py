@@ -66,9 +66,9 @@ def conv_bn(
 
 
 def _activated(x: keras.KerasTensor, activation: Activation, name: str) -> keras.KerasTensor:
-    # GELU is exact here: PyTorch's default, too.
-    layer = layers.ReLU if activation == "relu" else functools.partial(layers.Activation, "gelu")
-    return layer(name=name)(x)
+    if activation == "gelu":
+        return layers.Activation("gelu", name=name)(x)  # the exact one: PyTorch's default, too
+    return layers.ReLU(name=name)(x)
 
 
 def whitening(x: keras.KerasTensor, kernel: int) -> keras.KerasTensor:
@@ -102,9 +102,8 @@ def _shortcut(x: keras.KerasTensor, block: Block, name: str, momentum: float) ->
 def basic_block(
     x: keras.KerasTensor, block: Block, name: str, momentum: float = BN_MOMENTUM
 ) -> keras.KerasTensor:
-    """ReLU(shortcut(x) + BN(conv(ReLU(BN(conv(x)))))): two k x k convolutions."""
-    how = {"name": name, "activation": block.activation, "momentum": momentum}
-    conv = functools.partial(conv_bn, **how)
+    """ReLU(shortcut(x) + BN(conv(ReLU(BN(conv(x)))))), or with GELU: two k x k convolutions."""
+    conv = functools.partial(conv_bn, name=name, activation=block.activation, momentum=momentum)
     k, stride, pool = block.conv_kernel, *_goes_down(block)
     y = conv(x, block.channels, k, index="1", stride=stride, pool=pool)
     y = conv(y, block.channels, k, index="2", activation=None)
@@ -116,8 +115,7 @@ def bottleneck_block(
     x: keras.KerasTensor, block: Block, name: str, momentum: float = BN_MOMENTUM
 ) -> keras.KerasTensor:
     """1 x 1 down, k x k with the stride, 1 x 1 up to four times the channels; plus shortcut."""
-    how = {"name": name, "activation": block.activation, "momentum": momentum}
-    conv = functools.partial(conv_bn, **how)
+    conv = functools.partial(conv_bn, name=name, activation=block.activation, momentum=momentum)
     k, stride, pool = block.conv_kernel, *_goes_down(block)
     y = conv(x, block.channels, 1, index="1", pool=pool)
     y = conv(y, block.channels, k, index="2", stride=stride)

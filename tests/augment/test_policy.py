@@ -109,6 +109,7 @@ def test_forms_that_people_type_are_read(text, step):
         ("crop(**{})", "reads like"),
         ("", "reads like"),
         ("cutout(1, 2)", "at most 1"),
+        ("crop(1, 2)", "crop.s reflect is true or false, received reflect=2"),
         ("crop(1, true, 2)", "at most 2"),
         ("crop(reflect=1)", "crop.s reflect is true or false, received reflect=1"),
         ("trivialaugment(9)", "takes no values"),
