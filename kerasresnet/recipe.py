@@ -61,7 +61,10 @@ class Recipe(Schema):
     """The most trainable parameters the network may have."""
 
     epochs: Annotated[int, Field(ge=1, le=100_000)]
-    """Times that every training image is seen."""
+    """Passes over the training images."""
+    epoch_share: Annotated[float, Field(ge=0.5, le=1)] = 1.0
+    """Share of the training images in each pass, 0.5 to 1: those that had the lowest loss rest in
+    it, and are back in the next."""
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     """Images per step."""
     val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -162,7 +165,12 @@ class Recipe(Schema):
         if self.augment_on == "device" and self.class_weights == "balanced":
             raise ValueError(
                 "class_weights 'balanced' weighs images before they are augmented, and augment_on "
-                "'device' makes others of them; use augment_on 'pipeline'"
+                f"'device' makes others of them; use {self.without_device}"
+            )
+        if self.epoch_share < 1 and self.augment_on == "pipeline":
+            raise ValueError(
+                f"epoch_share {self.epoch_share:g} takes the loss of every image from the training "
+                "step, which knows them only with augment_on 'device'; set that as well"
             )
         if self.ema and self.lookahead:
             raise ValueError(
@@ -178,16 +186,26 @@ class Recipe(Schema):
         return self
 
     @property
+    def without_device(self) -> str:
+        """What to write instead of augment_on 'device'."""
+        return "augment_on 'pipeline'" + (" and epoch_share 1" if self.epoch_share < 1 else "")
+
+    @property
     def sizes(self) -> tuple[int, ...]:
         """The side of the training images in each epoch, in pixels."""
         return sizes_by_epoch(self.resolution, self.epochs, self.spec)
+
+    def images_by_epoch(self, images: int) -> int:
+        """How many of `images` training images each epoch is made of."""
+        return round(self.epoch_share * images)
 
     def pflop_by_epoch(self, images: int) -> list[float]:
         """What each epoch of `images` training images costs, in 10^15 operations.
 
         6 for each MAC (2 forward, 4 backward) of every image of a full batch, at its size.
         """
-        channels, seen = self.spec.input_shape[2], images // self.batch_size * self.batch_size
+        channels = self.spec.input_shape[2]
+        seen = self.images_by_epoch(images) // self.batch_size * self.batch_size
         macs = {self.spec.input_shape[0]: count_macs(self.spec)}
         for size in set(self.sizes) - macs.keys():
             macs[size] = count_macs(self.spec.replace(input_shape=(size, size, channels)))

@@ -51,7 +51,7 @@ def random_flip(images: Tensor, seed: Seed) -> Tensor:
 def alternating_flip(images: Tensor, indices: Tensor, epoch: Tensor) -> Tensor:
     """Mirror image i in epoch e where hash(i) + e is even: every second epoch.
 
-    `indices` int [B] are the images' places in the data set, `epoch` an int scalar
+    `indices` int [B] are the images' places in the data set, `epoch` an int, one or [B]
     (airbench, arXiv 2404.00498, section 3.6).
     """
     parity = (coin_of(indices) + ops.cast(epoch, "int32")) & 1

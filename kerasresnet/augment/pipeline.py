@@ -48,7 +48,7 @@ class Augmentation:
     ) -> tuple[Tensor, Tensor]:
         """The augmented images and targets.
 
-        `indices` int [B], the images' places in the data set, and the int scalar `epoch` are
+        `indices` int [B], the images' places in the data set, and the int `epoch`, one or [B], are
         needed if `needs_identity`. Raises `UsageError` for wrong shapes, types or missing values.
         """
         return without_autograph(self._apply)(images, targets, seed, indices=indices, epoch=epoch)

@@ -22,8 +22,8 @@ def apply_to_images(
 ) -> Tensor:
     """The images, uint8 [B, H, W, C], after a step that leaves the targets alone.
 
-    `indices` int [B] and the int scalar `epoch` are needed by the alternating flip only. Raises
-    `UsageError` where they are missing.
+    `indices` int [B] and the int `epoch`, one or [B], are needed by the alternating flip only.
+    Raises `UsageError` where they are missing.
     """
     match step:
         case policy.Crop(pad, reflect):

@@ -85,6 +85,7 @@ def train_dataset(
     epochs: int | None = None,
     drop_remainder: bool = True,
     identified: bool = False,
+    turns: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Shuffled, augmented batches of `epochs` epochs from `first_epoch` on (None: without end).
 
@@ -94,7 +95,9 @@ def train_dataset(
     `augment(images, targets, seed)` takes and returns a batch as it stands above, with a seed int32
     [2] of its own for each batch. Where it has a true attribute `needs_identity`, it also gets
     `indices` int32 [B], the images' places in `images`, and the int32 scalar `epoch`. Where
-    `identified`, these places are a third part of each batch, and `augment` is None.
+    `identified`, it is None, and the first part of a batch is (images, places, turns), both int32
+    [B]: a turn says how often the image was seen before, which is `epoch` times, or what `turns`,
+    int32 [images], says; an image whose turn is negative is left out.
 
     Raises:
         UsageError: wrong arrays, a label out of range, not one full batch, a bad seed or epoch, or
@@ -104,7 +107,9 @@ def train_dataset(
     import tensorflow as tf
 
     check_labelled_images(images, labels, num_classes, what="the training set")
-    steps = steps_per_epoch(len(images), batch_size, drop_remainder=drop_remainder)
+    seen = np.arange(len(images)) if turns is None else np.flatnonzero(turns >= 0)
+    seen = seen.astype("int32")
+    steps = steps_per_epoch(len(seen), batch_size, drop_remainder=drop_remainder)
     _check_counts(seed, first_epoch, epochs)
     gather = _gatherer(images, labels, num_classes)
 
@@ -113,13 +118,17 @@ def train_dataset(
             indices = tf.ensure_shape(indices, [batch_size])
         batch = gather(indices)
         if augment is None:
-            return (*batch, indices) if identified else batch
+            return identify(*batch, indices, epoch) if identified else batch
         identity = {"indices": indices, "epoch": epoch}
         return augment(*batch, batch_seed, **(identity if needs_identity else {}))
 
+    def identify(images: tf.Tensor, targets: tf.Tensor, indices: tf.Tensor, epoch: tf.Tensor):
+        before = tf.zeros_like(indices) + epoch if turns is None else tf.gather(turns, indices)
+        return (images, indices, before), targets
+
     needs_identity = getattr(augment, "needs_identity", False)
     threads = max(1, joblib.cpu_count() // 2)  # the other half is for the training step
-    batches = _index_batches(len(images), batch_size, steps, seed, first_epoch, epochs).map(
+    batches = _index_batches(seen, batch_size, steps, seed, first_epoch, epochs).map(
         load, num_parallel_calls=threads, deterministic=True
     )
     _check_types(batches)
@@ -153,16 +162,16 @@ def eval_dataset(
 
 
 def _index_batches(
-    n: int, batch_size: int, steps: int, seed: int, first_epoch: int, epochs: int | None
+    seen: np.ndarray, batch_size: int, steps: int, seed: int, first_epoch: int, epochs: int | None
 ) -> tf.data.Dataset:
-    """(indices int32 [B], epoch, seed int32 [2]) for each batch, in a new order in each epoch."""
+    """(indices int32 [B], epoch, seed int32 [2]) of batches of `seen`, newly ordered by epoch."""
     import tensorflow as tf
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         order_seed, batch_seed = tf.unstack(tf.random.split(tf.random.fold_in([seed, 0], epoch)))
         # index_shuffle would need no sorting, but its permutations for neighbouring seeds
         # correlate: 0.76 for 50,000 images.
-        order = tf.random.experimental.stateless_shuffle(tf.range(n), order_seed)
+        order = tf.random.experimental.stateless_shuffle(seen, order_seed)
 
         def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             start = step * batch_size
@@ -202,7 +211,9 @@ def _gatherer(images: Images, labels: np.ndarray, num_classes: int) -> Callable[
 
 
 def _check_types(dataset: tf.data.Dataset) -> None:
-    received = tuple(spec.dtype.name for spec in dataset.element_spec[:2])
+    images, targets = dataset.element_spec
+    first = images[0] if isinstance(images, tuple) else images
+    received = (first.dtype.name, targets.dtype.name)
     if received != ("uint8", "float32"):
         raise UsageError(
             f"augment returns uint8 images and float32 targets, received {' and '.join(received)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from kerasresnet.augment.pipeline import Augmentation
     from kerasresnet.data.statistics import Statistics
+    from kerasresnet.network.resolution import Span
 
 
 def train_epochs(
@@ -86,14 +87,13 @@ class _Training:
         """Train the epochs up to `last` that the run does not have yet, writing each one down."""
         from kerasresnet.data import steps_per_epoch
         from kerasresnet.data.statistics import balanced_weights
-        from kerasresnet.fit.augmented_model import AugmentedModel
         from kerasresnet.fit.restore import restore
         from kerasresnet.network.resolution import spans
 
-        recipe, network, images = self.recipe, self.network, len(self.train[0])
-        on_device = recipe.augment_on == "device" and _augmentation(recipe, recipe.sizes[0])
+        recipe, network = self.recipe, self.network
+        images = recipe.images_by_epoch(len(self.train[0]))
         steps = steps_per_epoch(images, recipe.batch_size)
-        model = AugmentedModel(network, on_device, self.seed, steps) if on_device else network
+        model = self._model()
         compile_model(model, recipe, images)
         states = {"keep": recipe.keep, "averaged": self.averaged}
         first_epoch = restore(self.run, model, network, self.kept, **states)
@@ -103,26 +103,50 @@ class _Training:
         balanced = recipe.class_weights == "balanced"
         weights = balanced_weights(self.train[1], recipe.spec.classes) if balanced else None
         for span in spans(recipe.sizes, first_epoch, last):
-            augment = _augmentation(recipe, span.size)
-            identified = bool(on_device and augment.needs_identity)
-            if on_device:
-                model.augmentation, augment = augment, None
+            if model is not network:
+                model.augmentation = _augmentation(recipe, span.size)
             # One graph for each size: a graph for all of them would know none.
             model.make_train_function(force=True)
-            batches, val_batches = self._batches(augment, span.first, span.end, identified)
-            model.fit(
-                batches,
-                steps_per_epoch=steps,
-                initial_epoch=span.first,
-                epochs=span.end,
-                validation_data=val_batches,
-                class_weight=weights,
-                shuffle=False,  # the data is shuffled already, by seed and epoch
-                callbacks=callbacks,
-                verbose=0,
-            )
-            if model.stop_training:  # some callback has seen enough
-                break
+            for first, end, batches, val_batches in self._passes(model, span):
+                model.fit(
+                    batches,
+                    steps_per_epoch=steps,
+                    initial_epoch=first,
+                    epochs=end,
+                    validation_data=val_batches,
+                    class_weight=weights,
+                    shuffle=False,  # the data is shuffled already, by seed and epoch
+                    callbacks=callbacks,
+                    verbose=0,
+                )
+                if model.stop_training:  # some callback has seen enough
+                    return
+
+    def _model(self) -> keras.Model:
+        """What `fit` is called on: the network, or one around it that augments, and lets rest."""
+        from kerasresnet.fit.augmented_model import AugmentedModel
+        from kerasresnet.fit.resting_model import RestingModel
+
+        recipe, images = self.recipe, len(self.train[0])
+        augment = _augmentation(recipe, recipe.sizes[0])
+        if recipe.epoch_share < 1:
+            share = {"images": images, "share": recipe.epoch_share}
+            return RestingModel(self.network, augment, self.seed, **share)
+        on_device = recipe.augment_on == "device" and augment
+        return AugmentedModel(self.network, augment, self.seed) if on_device else self.network
+
+    def _passes(self, model: keras.Model, span: Span) -> Iterator[tuple[int, int, Any, Any]]:
+        """First epoch, end, training and validation batches of each call of `fit` in `span`."""
+        if self.recipe.epoch_share < 1:  # who rests in an epoch is known when the last has ended
+            for epoch in range(span.first, span.end):
+                turns = model.begin_epoch(epoch)
+                yield epoch, epoch + 1, *self._batches(None, epoch, epoch + 1, True, turns)
+        elif model is not self.network:
+            identified = model.augmentation.needs_identity
+            yield *span[1:], *self._batches(None, *span[1:], identified)
+        else:
+            augment = _augmentation(self.recipe, span.size)
+            yield *span[1:], *self._batches(augment, *span[1:], False)
 
     def _callbacks(self, steps: int, last: int) -> list[keras.callbacks.Callback]:
         """The guards, the average, the record of the run, the time left; `steps` are an epoch's."""
@@ -157,11 +181,17 @@ class _Training:
         ]
 
     def _batches(
-        self, augment: Augmentation | None, first_epoch: int, last: int, identified: bool
+        self,
+        augment: Augmentation | None,
+        first_epoch: int,
+        last: int,
+        identified: bool,
+        turns: np.ndarray | None = None,
     ) -> tuple[Any, Any]:
         """Training and validation data: tf.data, or arrays where TensorFlow may be missing.
 
-        Where training batches are `identified`, they have a third part: the images' places.
+        Where training batches are `identified`, they have a third part: the images' places and
+        turns.
         """
         import keras
 
@@ -172,6 +202,7 @@ class _Training:
             "seed": self.seed,
             "first_epoch": first_epoch,
             "identified": identified,
+            "turns": turns,
         }
         if keras.backend.backend() == "tensorflow" or recipe.augment_on == "pipeline":
             from kerasresnet.data import eval_dataset, train_dataset

@@ -86,7 +86,7 @@ def check_devices(strategy: Strategy, recipe: Recipe) -> list[str]:
     if recipe.augment_on == "device":
         raise UsageError(
             "augment_on 'device' would draw the same for the parts of a batch on several devices; "
-            "use augment_on 'pipeline'"
+            f"use {recipe.without_device}"
         )
     return devices
 

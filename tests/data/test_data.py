@@ -34,6 +34,11 @@ def batches(**arguments):
     return [tuple(part.numpy() for part in batch) for batch in dataset]
 
 
+def identified(**arguments):
+    settings = {"num_classes": CLASSES, "batch_size": 32, "seed": 7, "epochs": 2} | arguments
+    return data.train_dataset(*numbered(), identified=True, **settings).as_numpy_iterator()
+
+
 def noise(images, labels, seed):
     """An augmentation that depends on every bit of its seed, and on nothing else."""
     import tensorflow as tf
@@ -169,8 +174,20 @@ def test_the_last_smaller_batch_is_kept_on_request():
 
 
 def test_a_batch_can_say_which_images_it_holds():
-    for images, _, places in batches(identified=True):
+    for step, ((images, places, epochs), _) in enumerate(identified()):
         np.testing.assert_array_equal(numbers_of(images), places)
+        assert (epochs == step // 9).all()
+
+
+def test_images_whose_turn_is_negative_are_left_out_and_the_others_say_their_turn():
+    turns = np.where(np.arange(N) % 3 == 0, -1, np.arange(N) % 5).astype("int32")
+    shown = list(identified(turns=turns, epochs=1, first_epoch=4))
+    assert len(shown) == (turns >= 0).sum() // 32
+    places, told = np.concatenate([identity for (_, *identity), _ in shown], axis=1)
+    assert len(set(places)) == len(places) and (turns[places] >= 0).all()
+    np.testing.assert_array_equal(turns[places], told)
+    numbers = np.concatenate([numbers_of(images) for (images, *_), _ in shown])
+    np.testing.assert_array_equal(numbers, places)
 
 
 def test_orders_of_epochs_and_seeds_do_not_correlate():

@@ -68,18 +68,18 @@ def test_where_batches_carry_places_the_augmentation_is_told_which_images_it_see
     seen = []
 
     def augment(images, labels, seed, *, indices, epoch):
-        seen.append((np.array(indices).tolist(), int(epoch)))
+        seen.append((np.array(indices).tolist(), np.array(epoch).tolist()))
         return images, labels
 
     inputs = keras.Input((2, 2, 3), dtype="uint8")
     network = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
     images = np.zeros((8, 2, 2, 3), "uint8")
-    model = AugmentedModel(network, augment, seed=7, steps_per_epoch=2)
+    model = AugmentedModel(network, augment, seed=7)
     model.compile("sgd", "mse", run_eagerly=True)
     settings = {"num_classes": 2, "batch_size": 4, "seed": 0, "identified": True}
     batches = ArrayBatches(images, np.arange(8) % 2, **settings)
     model.fit(batches, epochs=2, shuffle=False, verbose=0)
-    assert [epoch for _, epoch in seen] == [0, 0, 1, 1]
+    assert [epoch for _, epoch in seen] == [[0] * 4, [0] * 4, [1] * 4, [1] * 4]
     first, second = (sorted(a + b) for (a, _), (b, _) in (seen[:2], seen[2:]))
     assert first == second == list(range(8))
     assert seen[0][0] != seen[2][0]  # each epoch has an order of its own

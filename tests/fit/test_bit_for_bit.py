@@ -34,6 +34,13 @@ CASES = {
         "augment": ("flip(alternating=true)",),
         "augment_on": "device",
     },
+    "easy images rest": {
+        "epoch_share": 0.75,
+        "augment": ("flip(alternating=true)", "cutmix(p=0.3)"),
+        "augment_on": "device",
+        "resolution": "24:0.6, 32:0.4",
+        "lookahead": 3,
+    },
     "smaller images first": {"resolution": "16:0.3, 24:0.3, 32:0.4"},
     "whitening stem, max-pool": {"spec": "whiten2-BB1x8m-BN1x4m"},
     "bottlenecks": {"spec": "stem8s2-BB1x8-BN1x4"},
@@ -79,7 +86,7 @@ def assert_same(run, other):
             assert arrays(ours.average) == arrays(theirs.average)
 
 
-QUICK = ("ema",)
+QUICK = ("ema", "easy images rest")
 
 
 @pytest.mark.parametrize(

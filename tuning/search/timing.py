@@ -110,7 +110,7 @@ class EpochTimes:
         return len(search_images(Project.open(self.folder)).train[0])
 
     def __call__(self, recipe: Recipe) -> float | None:
-        steps = steps_per_epoch(self._images, recipe.batch_size)
+        steps = steps_per_epoch(recipe.images_by_epoch(self._images), recipe.batch_size)
         row = {
             "spec": recipe.spec.to_text(),
             "batch_size": recipe.batch_size,

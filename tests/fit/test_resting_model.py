@@ -1,0 +1,119 @@
+"""Easy images rest: who, when, and what of it a restored training knows."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+from kerasresnet.errors import UsageError
+from kerasresnet.fit.resting_model import RestingModel
+from kerasresnet.recipe import Recipe
+
+IMAGES = 40
+
+
+def resting_model(share=0.75, augmentation=None):
+    inputs = keras.Input((2, 2, 3), dtype="uint8")
+    network = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Flatten()(inputs)))
+    return RestingModel(network, augmentation, seed=7, images=IMAGES, share=share)
+
+
+def test_the_easiest_rest_and_never_twice_in_a_row():
+    model = resting_model()
+    first = model.begin_epoch(0)
+    assert (first < 0).sum() == 10 and set(first[first >= 0]) == {0}
+    losses = np.random.default_rng(1).permutation(IMAGES).astype("float32")
+    seen = np.where(first < 0, np.inf, losses)
+    model.losses_seen.assign(seen)
+    second = model.begin_epoch(1)
+    resting = np.flatnonzero(second < 0)
+    assert set(resting) == set(np.argsort(seen)[:10])  # the lowest losses of those that were there
+    assert not set(resting) & set(np.flatnonzero(first < 0))
+    assert (second[first < 0] == 0).all()  # their first turn
+    rested = (first < 0) | (second < 0)
+    assert (second[~rested] == 1).all()
+
+
+def test_at_a_half_the_images_take_turns():
+    model = resting_model(share=0.5)
+    turns = []
+    for epoch in range(4):
+        turns.append(model.begin_epoch(epoch))
+        model.losses_seen.assign(np.where(turns[-1] < 0, np.inf, 1.0).astype("float32"))
+    assert all((one < 0).sum() == IMAGES / 2 for one in turns)
+    assert all(((one < 0) != (next_one < 0)).all() for one, next_one in itertools.pairwise(turns))
+
+
+def mixed_first(images, targets, seed, *, indices, epoch):
+    """Half of every batch is mixed with another label."""
+    half = 4
+    mixed = keras.ops.concatenate([0.5 * targets[:half] + 0.5 / 4, targets[half:]])
+    return images, mixed
+
+
+@pytest.mark.parametrize("augmentation", [None, mixed_first])
+def test_a_step_writes_down_the_loss_of_each_unmixed_image_without_label_smoothing(augmentation):
+    model = resting_model(augmentation=augmentation)
+    smooth = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)
+    model.compile("sgd", smooth)
+    model.optimizer.learning_rate = 0.0
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 2, (8, 2, 2, 3), dtype="uint8")
+    targets = np.eye(4, dtype="float32")[rng.integers(0, 4, 8)]
+    places = np.array([3, 5, 7, 11, 13, 17, 19, 23])
+    batch = (images, places.astype("int32"), np.zeros(8, "int32")), targets
+    model.fit(_Batches([batch]), verbose=0, shuffle=False)
+    logits = keras.ops.convert_to_numpy(model.network(images))
+    expected = np.log(np.exp(logits).sum(1)) - (logits * targets).sum(1)
+    known = np.array(model.losses_seen)
+    unmixed = slice(0 if augmentation is None else 4, None)
+    np.testing.assert_allclose(known[places[unmixed]], expected[unmixed], rtol=1e-5)
+    others = np.setdiff1d(np.arange(IMAGES), places[unmixed])
+    assert np.isinf(known[others]).all()
+
+
+class _Batches(keras.utils.PyDataset):
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, index):
+        return self.batches[index]
+
+
+def test_evaluation_is_the_networks_own_and_writes_nothing_down():
+    model = resting_model()
+    model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    images = np.arange(24, dtype="uint8").reshape(2, 2, 2, 3)
+    model.evaluate(images, np.eye(4)[:2], verbose=0)
+    assert np.isinf(np.array(model.losses_seen)).all()
+    np.testing.assert_array_equal(
+        model.predict(images, verbose=0), model.network.predict(images, verbose=0)
+    )
+
+
+def test_an_epoch_costs_its_share():
+    recipe = Recipe.named("quick").replace(augment_on="device", epoch_share=1.0)
+    rested = recipe.replace(epoch_share=0.75)
+    assert rested.images_by_epoch(49_000) == 36_750
+    whole = 49_000 // recipe.batch_size
+    share = (36_750 // recipe.batch_size) / whole
+    expected = [share * pflop for pflop in recipe.pflop_by_epoch(49_000)]
+    assert rested.pflop_by_epoch(49_000) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"epoch_share": 0.4, "augment_on": "device"}, "0.5"),
+        ({"epoch_share": 1.1, "augment_on": "device"}, "1"),
+        ({"epoch_share": 0.75, "augment_on": "pipeline"}, "augment_on 'device'"),
+    ],
+)
+def test_a_share_that_cannot_be_is_refused(settings, told):
+    with pytest.raises(UsageError, match=told):
+        Recipe.named("digits").replace(**settings)
