@@ -162,11 +162,6 @@ class Recipe(Schema):
             )
         if self.schedule == "one_cycle" and self.schedule_step == "epoch":
             raise ValueError("schedule 'one_cycle' moves every batch; use schedule_step 'batch'")
-        if self.augment_on == "device" and self.class_weights == "balanced":
-            raise ValueError(
-                "class_weights 'balanced' weighs images before they are augmented, and augment_on "
-                f"'device' makes others of them; use {self.without_device}"
-            )
         if self.epoch_share < 1 and self.augment_on == "pipeline":
             raise ValueError(
                 f"epoch_share {self.epoch_share:g} takes the loss of every image from the training "
@@ -184,11 +179,6 @@ class Recipe(Schema):
                 f"{self.warmup_epochs:g}"
             )
         return self
-
-    @property
-    def without_device(self) -> str:
-        """What to write instead of augment_on 'device'."""
-        return "augment_on 'pipeline'" + (" and epoch_share 1" if self.epoch_share < 1 else "")
 
     @property
     def sizes(self) -> tuple[int, ...]:

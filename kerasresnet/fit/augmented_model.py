@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -16,15 +16,23 @@ class AugmentedModel(keras.Model):
     optimizer's step, so a restored optimizer goes on with the batches that an unbroken run would
     have seen. With None, batches stay as they are. Where the first part of a batch is (images,
     places, turns), the augmentation gets the images' places in the data set, int32 [B], as
-    `indices`, and how often each was seen before, int32 [B], as `epoch`. What is saved, evaluated
+    `indices`, and how often each was seen before, int32 [B], as `epoch`. `class_weights`, of
+    each class, weigh what came of an image by the largest of its target. What is saved, evaluated
     and exported is `network`, which knows nothing of this.
     """
 
-    def __init__(self, network: keras.Model, augmentation: Callable | None, seed: int) -> None:
+    def __init__(
+        self,
+        network: keras.Model,
+        augmentation: Callable | None,
+        seed: int,
+        class_weights: Mapping[int, float] | None = None,
+    ) -> None:
         super().__init__(name="augmented")
         self.network = network
         self.augmentation = augmentation
         self._seed = seed
+        self._class_weights = class_weights and [class_weights[i] for i in sorted(class_weights)]
         self.built = True  # all variables are the network's, and exist
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -36,7 +44,11 @@ class AugmentedModel(keras.Model):
         *state, batch = arguments
         # JAX passes every variable as an argument; the first of the optimizer's is its step.
         step = ops.cast(state[0][2][0] if state else self.optimizer.iterations, "int32")
-        return super().train_step(*state, self.augmented(batch, step))
+        inputs, targets = self.augmented(batch, step)
+        if not self._class_weights:
+            return super().train_step(*state, (inputs, targets))
+        weights = ops.take(ops.array(self._class_weights), ops.argmax(targets, axis=-1))
+        return super().train_step(*state, (inputs, targets, weights))
 
     def augmented(self, batch: tuple[Any, Any], step: Any) -> tuple[Any, Any]:
         """What the step trains on in place of `batch`: inputs and targets."""

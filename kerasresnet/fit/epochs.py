@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -93,15 +93,15 @@ class _Training:
         recipe, network = self.recipe, self.network
         images = recipe.images_by_epoch(len(self.train[0]))
         steps = steps_per_epoch(images, recipe.batch_size)
-        model = self._model()
+        balanced = recipe.class_weights == "balanced"
+        weights = balanced_weights(self.train[1], recipe.spec.classes) if balanced else None
+        model = self._model(weights)
         compile_model(model, recipe, images)
         states = {"keep": recipe.keep, "averaged": self.averaged}
         first_epoch = restore(self.run, model, network, self.kept, **states)
         if first_epoch >= last:
             return
         callbacks = [*self._callbacks(steps, last), *extra]
-        balanced = recipe.class_weights == "balanced"
-        weights = balanced_weights(self.train[1], recipe.spec.classes) if balanced else None
         for span in spans(recipe.sizes, first_epoch, last):
             if model is not network:
                 model.augmentation = _augmentation(recipe, span.size)
@@ -114,7 +114,7 @@ class _Training:
                     initial_epoch=first,
                     epochs=end,
                     validation_data=val_batches,
-                    class_weight=weights,
+                    class_weight=weights if model is network else None,
                     shuffle=False,  # the data is shuffled already, by seed and epoch
                     callbacks=callbacks,
                     verbose=0,
@@ -122,7 +122,7 @@ class _Training:
                 if model.stop_training:  # some callback has seen enough
                     return
 
-    def _model(self) -> keras.Model:
+    def _model(self, weights: Mapping[int, float] | None) -> keras.Model:
         """What `fit` is called on: the network, or one around it that augments, and lets rest."""
         from kerasresnet.fit.augmented_model import AugmentedModel
         from kerasresnet.fit.resting_model import RestingModel
@@ -131,9 +131,10 @@ class _Training:
         augment = _augmentation(recipe, recipe.sizes[0])
         if recipe.epoch_share < 1:
             share = {"images": images, "share": recipe.epoch_share}
-            return RestingModel(self.network, augment, self.seed, **share)
-        on_device = recipe.augment_on == "device" and augment
-        return AugmentedModel(self.network, augment, self.seed) if on_device else self.network
+            return RestingModel(self.network, augment, self.seed, weights, **share)
+        if recipe.augment_on == "device" and augment:
+            return AugmentedModel(self.network, augment, self.seed, weights)
+        return self.network
 
     def _passes(self, model: keras.Model, span: Span) -> Iterator[tuple[int, int, Any, Any]]:
         """First epoch, end, training and validation batches of each call of `fit` in `span`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -31,11 +31,12 @@ class RestingModel(AugmentedModel):
         network: keras.Model,
         augmentation: Callable | None,
         seed: int,
+        class_weights: Mapping[int, float] | None = None,
         *,
         images: int,
         share: float,
     ) -> None:
-        super().__init__(network, augmentation, seed)
+        super().__init__(network, augmentation, seed, class_weights)
         self._resting = images - round(share * images)
         settings = {"shape": (images,), "trainable": False}
         # Infinite until an image is seen, and again while it rests: then it cannot rest once more.

@@ -84,9 +84,10 @@ def check_devices(strategy: Strategy, recipe: Recipe) -> list[str]:
             f"give a --batch-size that {len(devices)} divides"
         )
     if recipe.augment_on == "device":
+        too = " and epoch_share 1" if recipe.epoch_share < 1 else ""
         raise UsageError(
             "augment_on 'device' would draw the same for the parts of a batch on several devices; "
-            f"use {recipe.without_device}"
+            f"use augment_on 'pipeline'{too}"
         )
     return devices
 

@@ -43,7 +43,8 @@ def recipes() -> Iterator[Row]:
         colour = recipe.spec.input_shape == (32, 32, 3)
         pflop = f"{sum(recipe.pflop_by_epoch(50_000 - held_out)):.2g}" if colour else ""
         count = f"{count_parameters(recipe.spec):,}"
-        yield name, str(recipe.spec), count, str(recipe.epochs), pflop
+        share = f" x {recipe.epoch_share:g}" if recipe.epoch_share < 1 else ""
+        yield name, str(recipe.spec), count, f"{recipe.epochs}{share}", pflop
 
 
 def specs() -> Iterator[Row]:

@@ -79,7 +79,7 @@ def _row(runs: list[dict[str, Any]]) -> list[str]:
         f"{first['parameters']:,}",
         f"{first['macs'] / 1e6:.1f} M",
         f"{first['data']}: {images['train']:,} / {images['val']:,} / {images['test']:,}",
-        str(len(first["epochs"])),
+        f"{len(first['epochs'])}{_share_of(first)}",
         f"{pflop_of(first):.3g}",
         ", ".join(str(run["seed"]) for run in runs),
         "; ".join(
@@ -89,6 +89,12 @@ def _row(runs: list[dict[str, Any]]) -> list[str]:
         mean_accuracy(plain, bold=True),
         mean_accuracy(mirrored) if len(mirrored) == len(runs) else "–",
     ]
+
+
+def _share_of(results: dict[str, Any]) -> str:
+    """How much of the images an epoch had, where that is not all of them."""
+    share = results["recipe"].get("epoch_share", 1)
+    return "" if share == 1 else f" × {share:g}"
 
 
 def pflop_of(results: dict[str, Any]) -> float:

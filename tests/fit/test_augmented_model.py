@@ -28,7 +28,7 @@ images = rng.integers(0, 64, (160, 8, 8, 3), dtype=np.uint8) + (48 * labels).ast
 data = ImageData("made", images, labels, images, labels, tuple("abcd"), "made here")
 recipe = Recipe(spec="BB1x4-classes4-in8x8x3", epochs=6, batch_size=16, learning_rate=0.05, lookahead=5,
                 augment=["crop(pad=1)", "flip(alternating=true)", "randaugment(n=1)", "mixup"],
-                augment_on="device")
+                augment_on="device", epoch_share=float(sys.argv[2]))
 facts = facts_of(recipe, 0, data.class_names) | {"data": "made", "source": data.source}
 run = Run.create(Path(sys.argv[1]), recipe, facts)
 results = train_run(run, recipe, data)
@@ -85,6 +85,30 @@ def test_where_batches_carry_places_the_augmentation_is_told_which_images_it_see
     assert seen[0][0] != seen[2][0]  # each epoch has an order of its own
 
 
+def test_classes_weigh_what_the_augmentation_made():
+    """As Keras' own class_weight does, on the targets that come out of it."""
+
+    def next_class(images, labels, seed):
+        return images, keras.ops.roll(labels, 1, axis=-1)
+
+    inputs = keras.Input((2, 2, 3), dtype="uint8")
+    network = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
+    images = np.random.default_rng(0).integers(0, 2, (8, 2, 2, 3), dtype="uint8")
+    labels = np.eye(2, dtype="float32")[[0, 0, 0, 1, 0, 0, 1, 0]]
+    weights = {0: 0.5, 1: 3.0}
+    losses = []
+    for model, targets, given in (
+        (AugmentedModel(network, next_class, 7, weights), labels, None),
+        (network, labels[:, ::-1], weights),
+    ):
+        model.compile(
+            keras.optimizers.SGD(0.0), keras.losses.CategoricalCrossentropy(from_logits=True)
+        )
+        fit = {"batch_size": 8, "class_weight": given, "verbose": 0}
+        losses.append(model.fit(images, targets, **fit).history["loss"])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
+
+
 def test_evaluation_and_prediction_are_the_networks_own():
     def never(images, labels, seed):
         raise AssertionError("augmented outside training")
@@ -100,9 +124,10 @@ def test_evaluation_and_prediction_are_the_networks_own():
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax")
-def test_on_jax_it_trains_from_arrays_without_tensorflow(tmp_path):
+@pytest.mark.parametrize("share", ["1", "0.75"])
+def test_on_jax_it_trains_from_arrays_without_tensorflow(tmp_path, share):
     environment = os.environ | {"KERAS_BACKEND": "jax"}
-    command = [sys.executable, "-c", TRAIN, str(tmp_path / "run")]
+    command = [sys.executable, "-c", TRAIN, str(tmp_path / "run"), share]
     result = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=300, check=False
     )

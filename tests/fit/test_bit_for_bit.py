@@ -45,6 +45,12 @@ CASES = {
     "whitening stem, max-pool": {"spec": "whiten2-BB1x8m-BN1x4m"},
     "bottlenecks": {"spec": "stem8s2-BB1x8-BN1x4"},
     "balanced": {"class_weights": "balanced"},
+    "balanced on the device": {
+        "class_weights": "balanced",
+        "augment": ("crop", "mixup"),
+        "augment_on": "device",
+        "epoch_share": 0.75,
+    },
     "bfloat16": {"precision": "bfloat16"},
     "best": {"keep": "best"},
 }

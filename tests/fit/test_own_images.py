@@ -158,13 +158,6 @@ def test_an_image_counts_by_its_class(weights, make_run, tiny_recipe, digits, mo
     assert fits[0]["class_weight"] == (None if weights == "equal" else wanted)
 
 
-def test_weights_of_classes_are_for_images_that_are_augmented_before(tiny_recipe):
-    from kerasresnet.errors import UsageError
-
-    with pytest.raises(UsageError, match="use augment_on 'pipeline'"):
-        tiny_recipe.replace(class_weights="balanced", augment_on="device")
-
-
 @pytest.mark.slow
 def test_rare_classes_may_count_as_much_as_others(make_run, tiny_recipe, digits):
     import dataclasses

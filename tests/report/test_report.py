@@ -53,6 +53,13 @@ def test_a_field_that_came_later_had_its_default_before(results_of, finished_run
     assert len(rows) == 1 and "| 0, 1 |" in rows[0]
 
 
+def test_epochs_of_a_share_of_the_images_say_so(results_of, finished_run):
+    recipe = finished_run.results["recipe"] | {"epoch_share": 0.75}
+    folder = results_of("0.json", recipe=recipe)
+    _, _, row = results_table(folder).splitlines()
+    assert f"| {len(finished_run.results['epochs'])} × 0.75 |" in row
+
+
 def test_a_folder_without_results_is_refused(tmp_path):
     with pytest.raises(UsageError, match="holds no result files"):
         results_table(tmp_path)
