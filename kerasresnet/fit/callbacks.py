@@ -15,6 +15,32 @@ from kerasresnet.errors import KerasResNetError, UsageError
 from kerasresnet.run import Run
 
 
+class OneTraining(keras.callbacks.CallbackList):
+    """The callbacks of several calls of `model.fit` that are one training.
+
+    They see one begin and one end, that of `end`: what a callback counts over epochs (Keras'
+    `EarlyStopping`), or writes (`CSVLogger`), goes on from one call to the next.
+    """
+
+    def __init__(
+        self, callbacks: list[keras.callbacks.Callback], model: keras.Model, epochs: int, steps: int
+    ) -> None:
+        super().__init__(callbacks, add_history=True, model=model, epochs=epochs, steps=steps)
+        self._begun, self._logs = False, None
+
+    def on_train_begin(self, logs=None):
+        if not self._begun:
+            super().on_train_begin(logs)
+        self._begun = True
+
+    def on_train_end(self, logs=None):
+        self._logs = logs
+
+    def end(self) -> None:
+        """Tell the callbacks that the training has ended."""
+        super().on_train_end(self._logs)
+
+
 class ParameterBudget(keras.callbacks.Callback):
     """The last guard of the limit: counts what Keras really trains, before the first step.
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from kerasresnet.augment.pipeline import Augmentation
     from kerasresnet.data.statistics import Statistics
-    from kerasresnet.network.resolution import Span
 
 
 def train_epochs(
@@ -87,8 +86,8 @@ class _Training:
         """Train the epochs up to `last` that the run does not have yet, writing each one down."""
         from kerasresnet.data import steps_per_epoch
         from kerasresnet.data.statistics import balanced_weights
+        from kerasresnet.fit.callbacks import OneTraining
         from kerasresnet.fit.restore import restore
-        from kerasresnet.network.resolution import spans
 
         recipe, network = self.recipe, self.network
         images = recipe.images_by_epoch(len(self.train[0]))
@@ -101,26 +100,22 @@ class _Training:
         first_epoch = restore(self.run, model, network, self.kept, **states)
         if first_epoch >= last:
             return
-        callbacks = [*self._callbacks(steps, last), *extra]
-        for span in spans(recipe.sizes, first_epoch, last):
-            if model is not network:
-                model.augmentation = _augmentation(recipe, span.size)
-            # One graph for each size: a graph for all of them would know none.
-            model.make_train_function(force=True)
-            for first, end, batches, val_batches in self._passes(model, span):
-                model.fit(
-                    batches,
-                    steps_per_epoch=steps,
-                    initial_epoch=first,
-                    epochs=end,
-                    validation_data=val_batches,
-                    class_weight=weights if model is network else None,
-                    shuffle=False,  # the data is shuffled already, by seed and epoch
-                    callbacks=callbacks,
-                    verbose=0,
-                )
-                if model.stop_training:  # some callback has seen enough
-                    return
+        callbacks = OneTraining([*self._callbacks(steps, last), *extra], model, last, steps)
+        for first, end, batches, val_batches in self._passes(model, first_epoch, last):
+            model.fit(
+                batches,
+                steps_per_epoch=steps,
+                initial_epoch=first,
+                epochs=end,
+                validation_data=val_batches,
+                class_weight=weights if model is network else None,
+                shuffle=False,  # the data is shuffled already, by seed and epoch
+                callbacks=callbacks,
+                verbose=0,
+            )
+            if model.stop_training:  # some callback has seen enough
+                break
+        callbacks.end()
 
     def _model(self, weights: Mapping[int, float] | None) -> keras.Model:
         """What `fit` is called on: the network, or one around it that augments, and lets rest."""
@@ -136,18 +131,25 @@ class _Training:
             return AugmentedModel(self.network, augment, self.seed, weights)
         return self.network
 
-    def _passes(self, model: keras.Model, span: Span) -> Iterator[tuple[int, int, Any, Any]]:
-        """First epoch, end, training and validation batches of each call of `fit` in `span`."""
-        if self.recipe.epoch_share < 1:  # who rests in an epoch is known when the last has ended
-            for epoch in range(span.first, span.end):
+    def _passes(
+        self, model: keras.Model, first_epoch: int, last: int
+    ) -> Iterator[tuple[int, int, Any, Any]]:
+        """First epoch, end, training and validation batches of each call of `model.fit`."""
+        from kerasresnet.network.resolution import spans
+
+        for size, first, end in spans(self.recipe.sizes, first_epoch, last):
+            augment, identified = _augmentation(self.recipe, size), False
+            if model is not self.network:
+                identified = augment is not None and augment.needs_identity
+                model.augmentation, augment = augment, None
+            # One graph for each size: a graph for all of them would know none.
+            model.make_train_function(force=True)
+            if self.recipe.epoch_share == 1:
+                yield first, end, *self._batches(augment, first, end, identified)
+                continue
+            for epoch in range(first, end):  # who rests is known when the epoch before has ended
                 turns = model.begin_epoch(epoch)
                 yield epoch, epoch + 1, *self._batches(None, epoch, epoch + 1, True, turns)
-        elif model is not self.network:
-            identified = model.augmentation.needs_identity
-            yield *span[1:], *self._batches(None, *span[1:], identified)
-        else:
-            augment = _augmentation(self.recipe, span.size)
-            yield *span[1:], *self._batches(augment, *span[1:], False)
 
     def _callbacks(self, steps: int, last: int) -> list[keras.callbacks.Callback]:
         """The guards, the average, the record of the run, the time left; `steps` are an epoch's."""

@@ -96,6 +96,31 @@ def test_evaluation_is_the_networks_own_and_writes_nothing_down():
     )
 
 
+def test_callbacks_see_one_training(tiny_recipe, digits, make_run, tmp_path):
+    """Though it is one call of Keras' fit for each epoch."""
+    from kerasresnet.fit.epochs import train_epochs
+
+    class Counting(keras.callbacks.Callback):
+        begun = ended = 0
+
+        def on_train_begin(self, logs=None):
+            self.begun += 1
+
+        def on_train_end(self, logs=None):
+            self.ended += 1
+
+    changes = {"epoch_share": 0.75, "augment_on": "device", "resolution": "24:0.3, 32:0.7"}
+    recipe = tiny_recipe.replace(epochs=6, batch_size=32, **changes)
+    part = digits.x_train[:96], digits.y_train[:96]
+    counting, log = Counting(), tmp_path / "log.csv"
+    # Nothing is better by that much: it waits for two epochs, and stops.
+    stopping = keras.callbacks.EarlyStopping("loss", min_delta=1e9, patience=2)
+    callbacks = [counting, keras.callbacks.CSVLogger(log), stopping]
+    train_epochs(make_run(recipe, "run"), recipe, part, part, seed=0, callbacks=callbacks)
+    assert (counting.begun, counting.ended) == (1, 1)
+    assert [line.split(",")[0] for line in log.read_text().splitlines()[1:]] == ["0", "1", "2"]
+
+
 def test_an_epoch_costs_its_share():
     recipe = Recipe.named("quick").replace(augment_on="device", epoch_share=1.0)
     rested = recipe.replace(epoch_share=0.75)
