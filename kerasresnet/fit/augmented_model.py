@@ -8,17 +8,20 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasresnet.fit.strategy import replica
+
 
 class AugmentedModel(keras.Model):
     """`network`, trained on what `augmentation` makes of every batch; the same in all else.
 
     `augmentation(images, targets, seed)` is stateless; its seed comes from `seed` and the
     optimizer's step, so a restored optimizer goes on with the batches that an unbroken run would
-    have seen. With None, batches stay as they are. Where the first part of a batch is (images,
-    places, turns), the augmentation gets the images' places in the data set, int32 [B], as
-    `indices`, and how often each was seen before, int32 [B], as `epoch`. `class_weights`, of
-    each class, weigh what came of an image by the largest of its target. What is saved, evaluated
-    and exported is `network`, which knows nothing of this.
+    have seen; devices that share a batch draw each for its part. With None, batches stay as they
+    are. Where the first part of a batch is (images, places, turns), the augmentation gets the
+    images' places in the data set, int32 [B], as `indices`, and how often each was seen before,
+    int32 [B], as `epoch`. `class_weights`, of each class, weigh what came of an image by the
+    largest of its target. What is saved, evaluated and exported is `network`, which knows nothing
+    of this.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class AugmentedModel(keras.Model):
         images, *identity = inputs if isinstance(inputs, tuple) else (inputs,)
         if self.augmentation is None:
             return images, targets
-        seed = ops.stack([ops.cast(self._seed, "int32"), step])
+        device, _ = replica()
+        seed = ops.stack([ops.cast(self._seed + device, "int32"), step])
         known = dict(zip(("indices", "epoch"), identity, strict=False))
         return self.augmentation(images, targets, seed, **known)

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from kerasresnet.fit.augmented_model import AugmentedModel
+from kerasresnet.fit.strategy import replica
 
 UNMIXED = 0.999  # of a target: one label, up to rounding
 
@@ -39,16 +40,21 @@ class RestingModel(AugmentedModel):
         super().__init__(network, augmentation, seed, class_weights)
         self._resting = images - round(share * images)
         settings = {"shape": (images,), "trainable": False}
-        # Infinite until an image is seen, and again while it rests: then it cannot rest once more.
+        # Infinite until an image is seen, and again when it has rested: it cannot rest once more.
         self.losses_seen = self.add_weight(name="losses_seen", initializer=_infinite, **settings)
         self.rests = self.add_weight(name="rests", dtype="int32", initializer="zeros", **settings)
+        # Those of this epoch, 0 where there is none: devices that share a batch add theirs up.
+        self.news = self.add_weight(
+            name="news", initializer="zeros", aggregation="mean", **settings
+        )
 
     def begin_epoch(self, epoch: int) -> np.ndarray:
         """Choose who rests in `epoch`; returns the turn of each image, negative where it rests.
 
         A turn, int [images], counts the epochs that had the image before.
         """
-        losses, rests = np.array(self.losses_seen), np.array(self.rests)
+        news, rests = np.array(self.news), np.array(self.rests)
+        losses = np.where(news > 0, news, np.array(self.losses_seen))
         drawn = np.random.default_rng((self._seed, epoch)).permutation(len(losses))  # breaks ties
         resting = drawn[np.argsort(losses[drawn], kind="stable")[: self._resting]]
         turns = epoch - rests
@@ -57,6 +63,7 @@ class RestingModel(AugmentedModel):
         rests[resting] += 1
         self.losses_seen.assign(losses)
         self.rests.assign(rests)
+        self.news.assign(np.zeros_like(news))
         return turns
 
     def augmented(self, batch: tuple[Any, Any], step: Any) -> tuple[Any, Any]:
@@ -74,9 +81,12 @@ class RestingModel(AugmentedModel):
 
     def _remember(self, places: Any, targets: Any, logits: Any) -> None:
         losses = ops.categorical_crossentropy(targets, logits, from_logits=True)
-        known = ops.take(self.losses_seen, places)
-        losses = ops.where(ops.max(targets, axis=-1) > UNMIXED, losses, known)
-        self.losses_seen.assign(ops.scatter_update(self.losses_seen, places[:, None], losses))
+        losses = ops.maximum(losses, keras.config.epsilon())  # 0 says that there is none
+        losses = ops.where(ops.max(targets, axis=-1) > UNMIXED, losses, 0.0)
+        _, devices = replica()
+        places = ops.cast(places[:, None], "int32")  # Keras traces once with a mean of them
+        news = ops.scatter(places, devices * losses, self.news.shape)
+        self.news.assign(self.news + news)  # the mean of what the devices assign
 
 
 def _infinite(shape: tuple[int, ...], dtype: str) -> Any:

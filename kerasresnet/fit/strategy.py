@@ -2,14 +2,15 @@
 
 The batch of a recipe stays that of all devices together, so its learning rate, its steps and its
 cost do too. Batch norm takes the statistics of the whole batch, and the loss is that of one device
-to rounding. Keras' own distribution API (`keras.distribution`) serves JAX only, and its `fit` does
-not train under `MultiWorkerMirroredStrategy`: docs/support.md says where it fails.
+to rounding; what augmentation inside the training step draws depends on how many they are. Keras'
+own distribution API (`keras.distribution`) serves JAX only, and its `fit` does not train under
+`MultiWorkerMirroredStrategy`: docs/support.md says where it fails.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from kerasresnet.errors import UsageError, unknown
 
@@ -83,12 +84,6 @@ def check_devices(strategy: Strategy, recipe: Recipe) -> list[str]:
             f"a batch of {recipe.batch_size} images cannot be shared by {len(devices)} devices; "
             f"give a --batch-size that {len(devices)} divides"
         )
-    if recipe.augment_on == "device":
-        too = " and epoch_share 1" if recipe.epoch_share < 1 else ""
-        raise UsageError(
-            "augment_on 'device' would draw the same for the parts of a batch on several devices; "
-            f"use augment_on 'pipeline'{too}"
-        )
     return devices
 
 
@@ -101,6 +96,18 @@ def shares_batches() -> bool:
     import tensorflow as tf
 
     return tf.distribute.has_strategy()
+
+
+def replica() -> tuple[Any, int]:
+    """Which of the devices that share a batch this step runs on, from 0, and how many they are."""
+    if not shares_batches():
+        return 0, 1
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None:  # Keras builds a model for all of them at once
+        return 0, 1
+    return context.replica_id_in_sync_group, context.num_replicas_in_sync
 
 
 def synchronized_copy(network: keras.Model) -> keras.Model:
