@@ -6,6 +6,7 @@ what it reaches. A file may start from another: `base = "quick"`, then what diff
 
 from __future__ import annotations
 
+import math
 import re
 from importlib import resources
 from pathlib import Path
@@ -162,11 +163,6 @@ class Recipe(Schema):
             )
         if self.schedule == "one_cycle" and self.schedule_step == "epoch":
             raise ValueError("schedule 'one_cycle' moves every batch; use schedule_step 'batch'")
-        if self.epoch_share < 1 and self.augment_on == "pipeline":
-            raise ValueError(
-                f"epoch_share {self.epoch_share:g} takes the loss of every image from the training "
-                "step, which knows them only with augment_on 'device'; set that as well"
-            )
         if self.ema and self.lookahead:
             raise ValueError(
                 f"ema and lookahead are two averages, and a run keeps one, received {self.ema:g} "
@@ -188,6 +184,11 @@ class Recipe(Schema):
     def images_by_epoch(self, images: int) -> int:
         """How many of `images` training images each epoch is made of."""
         return round(self.epoch_share * images)
+
+    @property
+    def images_for_a_batch(self) -> int:
+        """The fewest training images whose epochs have one batch."""
+        return math.ceil(self.batch_size / self.epoch_share)
 
     def pflop_by_epoch(self, images: int) -> list[float]:
         """What each epoch of `images` training images costs, in 10^15 operations.

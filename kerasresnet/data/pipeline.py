@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Batch = tuple[tf.Tensor, tf.Tensor]
     Augment = Callable[..., Batch]
+    Gather = Callable[[tf.Tensor], Batch]
 
 Part = tuple[Images, np.ndarray]
 _INT32_MAX = 2**31 - 1  # seeds and epochs are int32; as an end it is never reached
@@ -86,6 +87,7 @@ def train_dataset(
     drop_remainder: bool = True,
     identified: bool = False,
     turns: np.ndarray | None = None,
+    gather: Gather | None = None,
 ) -> tf.data.Dataset:
     """Shuffled, augmented batches of `epochs` epochs from `first_epoch` on (None: without end).
 
@@ -94,10 +96,12 @@ def train_dataset(
 
     `augment(images, targets, seed)` takes and returns a batch as it stands above, with a seed int32
     [2] of its own for each batch. Where it has a true attribute `needs_identity`, it also gets
-    `indices` int32 [B], the images' places in `images`, and the int32 scalar `epoch`. Where
-    `identified`, it is None, and the first part of a batch is (images, places, turns), both int32
-    [B]: a turn says how often the image was seen before, which is `epoch` times, or what `turns`,
-    int32 [images], says; an image whose turn is negative is left out.
+    `indices` int32 [B], the images' places in `images`, and the int32 scalar `epoch`.
+
+    `turns`, int32 [images], says how often each image was seen before; those whose turn is negative
+    are left out, and `augment` gets turns [B] in place of the `epoch`. Where `identified`, the
+    first part of a batch is (images, places, turns). `gather` is what `gatherer` makes of `images`
+    and `labels`, for one copy of them in several data sets.
 
     Raises:
         UsageError: wrong arrays, a label out of range, not one full batch, a bad seed or epoch, or
@@ -107,24 +111,23 @@ def train_dataset(
     import tensorflow as tf
 
     check_labelled_images(images, labels, num_classes, what="the training set")
-    seen = np.arange(len(images)) if turns is None else np.flatnonzero(turns >= 0)
-    seen = seen.astype("int32")
+    seen = np.arange(len(images), dtype="int32")
+    seen = seen if turns is None else seen[turns >= 0]
     steps = steps_per_epoch(len(seen), batch_size, drop_remainder=drop_remainder)
     _check_counts(seed, first_epoch, epochs)
-    gather = _gatherer(images, labels, num_classes)
+    gather = gather or gatherer(images, labels, num_classes)
 
     def load(indices: tf.Tensor, epoch: tf.Tensor, batch_seed: tf.Tensor) -> Batch:
         if drop_remainder:
             indices = tf.ensure_shape(indices, [batch_size])
-        batch = gather(indices)
-        if augment is None:
-            return identify(*batch, indices, epoch) if identified else batch
-        identity = {"indices": indices, "epoch": epoch}
-        return augment(*batch, batch_seed, **(identity if needs_identity else {}))
-
-    def identify(images: tf.Tensor, targets: tf.Tensor, indices: tf.Tensor, epoch: tf.Tensor):
-        before = tf.zeros_like(indices) + epoch if turns is None else tf.gather(turns, indices)
-        return (images, indices, before), targets
+        pixels, targets = gather(indices)
+        turn = epoch if turns is None else tf.gather(turns, indices)
+        if augment is not None:
+            identity = {"indices": indices, "epoch": turn} if needs_identity else {}
+            pixels, targets = augment(pixels, targets, batch_seed, **identity)
+        if identified:
+            return (pixels, indices, tf.broadcast_to(turn, tf.shape(indices))), targets
+        return pixels, targets
 
     needs_identity = getattr(augment, "needs_identity", False)
     threads = max(1, joblib.cpu_count() // 2)  # the other half is for the training step
@@ -152,7 +155,7 @@ def eval_dataset(
 
     check_labelled_images(images, labels, num_classes, what="the evaluation set")
     steps = steps_per_epoch(len(images), batch_size, drop_remainder=False)
-    gather = _gatherer(images, labels, num_classes)
+    gather = gatherer(images, labels, num_classes)
 
     def batch(step: tf.Tensor) -> Batch:
         start = step * batch_size
@@ -192,7 +195,7 @@ def _check_counts(seed: int, first_epoch: int, epochs: int | None) -> None:
         raise UsageError(f"the number of epochs is 1 or more, received {epochs}")
 
 
-def _gatherer(images: Images, labels: np.ndarray, num_classes: int) -> Callable[[tf.Tensor], Batch]:
+def gatherer(images: Images, labels: np.ndarray, num_classes: int) -> Gather:
     """The function from indices [B] to the batch of these images."""
     import tensorflow as tf
 

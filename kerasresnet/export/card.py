@@ -93,10 +93,14 @@ def card_text(card: dict[str, Any]) -> str:
         found = card["accuracy"]
         mirrored = found.get("test_with_mirror_image")
         mirrored = f"; {mirrored:.2%} with the mean over mirror images" if mirrored else ""
+        share = card["recipe"].get("epoch_share", 1)
+        images = f"{found['images']['train']:,} images" + (
+            f", {share:g} in each" if share < 1 else ""
+        )
         lines += [
             f"- **Accuracy:** {found['test']:.2%} of {found['images']['test']:,} test images of "
             f"{card['data']} ({found['how']}){mirrored}.",
-            f"- **Training:** {found['epochs']} epochs on {found['images']['train']:,} images, "
+            f"- **Training:** {found['epochs']} epochs on {images}, "
             f"{found['train_seconds'] / 60:.1f} min, seed {card['run']['seed']}, "
             f"{card['run']['device'] or 'device unknown'}.",
         ]

@@ -72,7 +72,8 @@ def sweep(
 
     Smith (arXiv 1506.01186, section 3.3), with rates that grow by a factor. It ends early where the
     smoothed loss is `DIVERGED` times its lowest, or no number. Optimizer, batches, augmentation
-    and precision are the recipe's; averages, smaller images and moving momentum are left out.
+    and precision are the recipe's; averages, smaller images, resting ones and moving momentum are
+    left out.
     """
     import keras
     from keras.optimizers.schedules import ExponentialDecay

@@ -44,22 +44,24 @@ class AugmentedModel(keras.Model):
 
     def train_step(self, *arguments: Any) -> Any:
         """Keras' own step on an augmented batch: (data) on TensorFlow, (state, data) on JAX."""
-        *state, batch = arguments
+        *state, (inputs, targets, *weights) = arguments
         # JAX passes every variable as an argument; the first of the optimizer's is its step.
         step = ops.cast(state[0][2][0] if state else self.optimizer.iterations, "int32")
-        inputs, targets = self.augmented(batch, step)
-        if not self._class_weights:
-            return super().train_step(*state, (inputs, targets))
-        weights = ops.take(ops.array(self._class_weights), ops.argmax(targets, axis=-1))
-        return super().train_step(*state, (inputs, targets, weights))
+        inputs, targets = self.augmented(inputs, targets, step)
+        if self._class_weights:
+            weights = [ops.take(ops.array(self._class_weights), ops.argmax(targets, axis=-1))]
+        return super().train_step(*state, (inputs, targets, *weights))
 
-    def augmented(self, batch: tuple[Any, Any], step: Any) -> tuple[Any, Any]:
-        """What the step trains on in place of `batch`: inputs and targets."""
-        inputs, targets = batch
+    def augmented(self, inputs: Any, targets: Any, step: Any) -> tuple[Any, Any]:
+        """What the step trains on in place of a batch: inputs and targets."""
         images, *identity = inputs if isinstance(inputs, tuple) else (inputs,)
         if self.augmentation is None:
             return images, targets
-        device, _ = replica()
-        seed = ops.stack([ops.cast(self._seed + device, "int32"), step])
+        device, devices = replica()
+        seed = ops.stack([ops.cast(self._seed, "int32"), step * devices + device])
         known = dict(zip(("indices", "epoch"), identity, strict=False))
         return self.augmentation(images, targets, seed, **known)
+
+    def save(self, *arguments: Any, **settings: Any) -> None:
+        """Save `network`, as Keras' `ModelCheckpoint` asks for."""
+        self.network.save(*arguments, **settings)

@@ -25,7 +25,8 @@ class OneTraining(keras.callbacks.CallbackList):
     def __init__(
         self, callbacks: list[keras.callbacks.Callback], model: keras.Model, epochs: int, steps: int
     ) -> None:
-        super().__init__(callbacks, add_history=True, model=model, epochs=epochs, steps=steps)
+        shown = {"verbose": 0, "epochs": epochs, "steps": steps}
+        super().__init__(callbacks, add_history=True, model=model, **shown)
         self._begun, self._logs = False, None
 
     def on_train_begin(self, logs=None):
@@ -38,7 +39,8 @@ class OneTraining(keras.callbacks.CallbackList):
 
     def end(self) -> None:
         """Tell the callbacks that the training has ended."""
-        super().on_train_end(self._logs)
+        if self._begun:
+            super().on_train_end(self._logs)
 
 
 class ParameterBudget(keras.callbacks.Callback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,6 +83,18 @@ class _Training:
     def averaged(self) -> bool:
         return bool(self.recipe.ema or self.recipe.lookahead)
 
+    @property
+    def on_device(self) -> bool:
+        """Whether the training step augments, not the data."""
+        return self.recipe.augment_on == "device" and self._augmentation(0) is not None
+
+    @property
+    def from_arrays(self) -> bool:
+        """Whether batches come without tf.data, as TensorFlow may be missing."""
+        import keras
+
+        return keras.backend.backend() != "tensorflow" and self.recipe.augment_on == "device"
+
     def fit(self, last: int, extra: Sequence[keras.callbacks.Callback]) -> None:
         """Train the epochs up to `last` that the run does not have yet, writing each one down."""
         from kerasresnet.data import steps_per_epoch
@@ -101,14 +114,14 @@ class _Training:
         if first_epoch >= last:
             return
         callbacks = OneTraining([*self._callbacks(steps, last), *extra], model, last, steps)
-        for first, end, batches, val_batches in self._passes(model, first_epoch, last):
+        for first, end, batches in self._passes(model, first_epoch, last):
             model.fit(
                 batches,
                 steps_per_epoch=steps,
                 initial_epoch=first,
                 epochs=end,
-                validation_data=val_batches,
-                class_weight=weights if model is network else None,
+                validation_data=self._val_batches,
+                class_weight=None if self.on_device else weights,
                 shuffle=False,  # the data is shuffled already, by seed and epoch
                 callbacks=callbacks,
                 verbose=0,
@@ -122,34 +135,36 @@ class _Training:
         from kerasresnet.fit.augmented_model import AugmentedModel
         from kerasresnet.fit.resting_model import RestingModel
 
-        recipe, images = self.recipe, len(self.train[0])
-        augment = _augmentation(recipe, recipe.sizes[0])
-        if recipe.epoch_share < 1:
-            share = {"images": images, "share": recipe.epoch_share}
-            return RestingModel(self.network, augment, self.seed, weights, **share)
-        if recipe.augment_on == "device" and augment:
-            return AugmentedModel(self.network, augment, self.seed, weights)
-        return self.network
+        images = len(self.train[0])
+        resting = images - self.recipe.images_by_epoch(images)
+        own = (self._augmentation(0), self.seed, weights) if self.on_device else (None, self.seed)
+        if resting:
+            return RestingModel(self.network, *own, images=images, resting=resting)
+        return AugmentedModel(self.network, *own) if self.on_device else self.network
 
     def _passes(
         self, model: keras.Model, first_epoch: int, last: int
-    ) -> Iterator[tuple[int, int, Any, Any]]:
-        """First epoch, end, training and validation batches of each call of `model.fit`."""
+    ) -> Iterator[tuple[int, int, Any]]:
+        """First epoch, end and training batches of each call of `model.fit`."""
+        from kerasresnet.fit.resting_model import RestingModel
         from kerasresnet.network.resolution import spans
 
-        for size, first, end in spans(self.recipe.sizes, first_epoch, last):
-            augment, identified = _augmentation(self.recipe, size), False
-            if model is not self.network:
-                identified = augment is not None and augment.needs_identity
+        resting = isinstance(model, RestingModel)
+        for _, start, stop in spans(self.recipe.sizes, first_epoch, last):
+            augment = self._augmentation(start)
+            settings = {"identified": resting}
+            if self.on_device:
+                settings["identified"] = resting or augment.needs_identity
                 model.augmentation, augment = augment, None
             # One graph for each size: a graph for all of them would know none.
             model.make_train_function(force=True)
-            if self.recipe.epoch_share == 1:
-                yield first, end, *self._batches(augment, first, end, identified)
+            if not (resting or self.from_arrays):
+                yield start, stop, self._batches(augment, start, stop, **settings)
                 continue
-            for epoch in range(first, end):  # who rests is known when the epoch before has ended
-                turns = model.begin_epoch(epoch)
-                yield epoch, epoch + 1, *self._batches(None, epoch, epoch + 1, True, turns)
+            for epoch in range(start, stop):  # who rests is known when the epoch before has ended
+                if resting:
+                    settings["turns"] = model.begin_epoch(epoch)
+                yield epoch, epoch + 1, self._batches(augment, epoch, epoch + 1, **settings)
 
     def _callbacks(self, steps: int, last: int) -> list[keras.callbacks.Callback]:
         """The guards, the average, the record of the run, the time left; `steps` are an epoch's."""
@@ -184,48 +199,53 @@ class _Training:
         ]
 
     def _batches(
-        self,
-        augment: Augmentation | None,
-        first_epoch: int,
-        last: int,
-        identified: bool,
-        turns: np.ndarray | None = None,
-    ) -> tuple[Any, Any]:
-        """Training and validation data: tf.data, or arrays where TensorFlow may be missing.
+        self, augment: Augmentation | None, first_epoch: int, end: int, **settings: Any
+    ) -> Any:
+        """Training data of some epochs: tf.data, or arrays of one where TensorFlow may be missing.
 
-        Where training batches are `identified`, they have a third part: the images' places and
-        turns.
+        `settings` are further ones of `train_dataset`.
         """
-        import keras
-
-        recipe, val, classes = self.recipe, self.val, self.recipe.spec.classes
-        settings = {
-            "num_classes": classes,
-            "batch_size": recipe.batch_size,
+        settings |= {
+            "num_classes": self.recipe.spec.classes,
+            "batch_size": self.recipe.batch_size,
             "seed": self.seed,
-            "first_epoch": first_epoch,
-            "identified": identified,
-            "turns": turns,
         }
-        if keras.backend.backend() == "tensorflow" or recipe.augment_on == "pipeline":
-            from kerasresnet.data import eval_dataset, train_dataset
+        if self.from_arrays:
+            from kerasresnet.data.arrays import ArrayBatches
 
-            epochs = last - first_epoch
-            batches = train_dataset(*self.train, augment=augment, epochs=epochs, **settings)
-            if not len(val[0]):
-                return batches, None
-            return batches, eval_dataset(*val, num_classes=classes, batch_size=VAL_BATCH)
-        from kerasresnet.data.arrays import ArrayBatches, ArrayBatchesInOrder
+            return ArrayBatches(*self.train, epoch=first_epoch, **settings)
+        from kerasresnet.data import train_dataset
 
-        batches = ArrayBatches(*self.train, **settings)
-        if not len(val[0]):
-            return batches, None
-        return batches, ArrayBatchesInOrder(*val, num_classes=classes, batch_size=VAL_BATCH)
+        epochs = {"first_epoch": first_epoch, "epochs": end - first_epoch}
+        return train_dataset(
+            *self.train, augment=augment, gather=self._gather, **epochs, **settings
+        )
 
+    @functools.cached_property
+    def _gather(self) -> Any:
+        """The one copy of the training images that tf.data holds."""
+        from kerasresnet.data.pipeline import gatherer
 
-def _augmentation(recipe: Recipe, size: int) -> Augmentation | None:
-    """What the recipe does to a training batch whose images are to be of `size` x `size`."""
-    from kerasresnet.augment import build_augmentation
+        return gatherer(*self.train, self.recipe.spec.classes)
 
-    resized = None if size == recipe.spec.input_shape[0] else size
-    return build_augmentation(recipe.augment, num_classes=recipe.spec.classes, size=resized)
+    @functools.cached_property
+    def _val_batches(self) -> Any:
+        """Validation data in order, as `_batches` has that to train on; None without images."""
+        if not len(self.val[0]):
+            return None
+        settings = {"num_classes": self.recipe.spec.classes, "batch_size": VAL_BATCH}
+        if self.from_arrays:
+            from kerasresnet.data.arrays import ArrayBatchesInOrder
+
+            return ArrayBatchesInOrder(*self.val, **settings)
+        from kerasresnet.data import eval_dataset
+
+        return eval_dataset(*self.val, **settings)
+
+    def _augmentation(self, epoch: int) -> Augmentation | None:
+        """What the recipe does to a training batch of `epoch`."""
+        from kerasresnet.augment import build_augmentation
+
+        recipe, size = self.recipe, self.recipe.sizes[epoch]
+        resized = None if size == recipe.spec.input_shape[0] else size
+        return build_augmentation(recipe.augment, num_classes=recipe.spec.classes, size=resized)

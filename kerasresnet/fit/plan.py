@@ -144,10 +144,12 @@ def divided(recipe: Recipe, data: ImageData, seed: int) -> tuple[Part, Part, Sta
 def check_batch(recipe: Recipe, name: str, left: int) -> None:
     """Raises `UsageError` where the training images do not fill one batch."""
     if recipe.batch_size > recipe.images_by_epoch(left):
-        share = f", {recipe.epoch_share:g} of them in an epoch" if recipe.epoch_share < 1 else ""
+        rest = recipe.epoch_share < 1
+        share = f", {recipe.epoch_share:g} of them in an epoch" if rest else ""
         raise UsageError(
             f"{name} leaves {left:,} training images after validation{share}, not one batch of "
             f"{recipe.batch_size:,}; lower --batch-size or --val-fraction"
+            + (", or give --epoch-share 1" if rest else "")
         )
 
 
@@ -178,8 +180,9 @@ def print_plan(
         "data": f"{data.name}: {len(data.x_train) - held_out:,} to train on, {validated:,} to "
         f"validate, {len(data.x_test):,} to test; {data.source}",
         "classes": _classes(data),
-        "recipe": f"{recipe.name}: {recipe.epochs} epochs of batches of {recipe.batch_size}"
-        + (f", each of {recipe.epoch_share:.1%} of the images" if recipe.epoch_share < 1 else "")
+        "recipe": f"{recipe.name}: {recipe.epochs} epochs of "
+        + (f"{recipe.epoch_share:g} of the images, in " if recipe.epoch_share < 1 else "")
+        + f"batches of {recipe.batch_size}"
         + (f", {done} of them done" if done else ""),
         "optimizer": f"{recipe.optimizer}, learning rate {recipe.learning_rate:g} "
         f"({recipe.schedule}), weight decay {recipe.weight_decay:g} ({recipe.decay})",

@@ -13,18 +13,20 @@ from kerasresnet.fit.augmented_model import AugmentedModel
 from kerasresnet.fit.strategy import replica
 
 UNMIXED = 0.999  # of a target: one label, up to rounding
+UNKNOWN = np.finfo("float32").max  # in place of a loss: above all of them, below infinity
 
 
 class RestingModel(AugmentedModel):
     """An `AugmentedModel` that remembers the loss of every image, and says which ones rest.
 
-    In each epoch `images` - round(`share` · `images`) of them rest, those with the lowest loss when
-    they were last seen, and never twice in a row: at a share of 3/4, half of the images are in
-    every epoch and half in every second. (Selection by loss, as the proxy of airbench96's fastest
-    variant does, arXiv 2404.00498; here the network chooses for itself.) The loss is that of one
-    label, without label smoothing; of an image mixed with another (Mixup, CutMix) it stays as it
-    was. Batches are (images, places, turns) and targets. What it remembers is saved with its
-    weights, so a restored run goes on with the images that an unbroken one would have seen.
+    In each epoch `resting` of its `images` rest, those with the lowest loss since their last rest,
+    and none twice in a row: where a quarter rests, half of the images are in every epoch and half
+    in every second. (The fastest variant of airbench96, arXiv 2404.00498, trains on the half with
+    the higher loss, by a small network; here the network chooses for itself.) The loss is that of
+    one label, without label smoothing; an image mixed with another (Mixup, CutMix) has none. Who
+    has no loss rests only where those that have one are too few. Batches are (images, places,
+    turns) and targets. What it remembers is saved with its weights, so a restored run goes on with
+    the images that an unbroken one would have seen.
     """
 
     def __init__(
@@ -35,13 +37,12 @@ class RestingModel(AugmentedModel):
         class_weights: Mapping[int, float] | None = None,
         *,
         images: int,
-        share: float,
+        resting: int,
     ) -> None:
         super().__init__(network, augmentation, seed, class_weights)
-        self._resting = images - round(share * images)
+        self._resting = resting
         settings = {"shape": (images,), "trainable": False}
-        # Infinite until an image is seen, and again when it has rested: it cannot rest once more.
-        self.losses_seen = self.add_weight(name="losses_seen", initializer=_infinite, **settings)
+        self.losses_seen = self.add_weight(name="losses_seen", initializer=_unknown, **settings)
         self.rests = self.add_weight(name="rests", dtype="int32", initializer="zeros", **settings)
         # Those of this epoch, 0 where there is none: devices that share a batch add theirs up.
         self.news = self.add_weight(
@@ -59,18 +60,18 @@ class RestingModel(AugmentedModel):
         resting = drawn[np.argsort(losses[drawn], kind="stable")[: self._resting]]
         turns = epoch - rests
         turns[resting] = -1
-        losses[resting] = np.inf
+        losses = np.minimum(losses, UNKNOWN)
+        losses[resting] = np.inf  # behind all others at the next choice
         rests[resting] += 1
         self.losses_seen.assign(losses)
         self.rests.assign(rests)
         self.news.assign(np.zeros_like(news))
         return turns
 
-    def augmented(self, batch: tuple[Any, Any], step: Any) -> tuple[Any, Any]:
+    def augmented(self, inputs: Any, targets: Any, step: Any) -> tuple[Any, Any]:
         """Inputs, images and their places, and targets of a training step."""
-        (_, places, _), _ = batch
-        images, targets = super().augmented(batch, step)
-        return (images, places), targets
+        images, targets = super().augmented(inputs, targets, step)
+        return (images, inputs[1]), targets
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Keras' own loss; in a training step the losses of the images are written down."""
@@ -89,5 +90,5 @@ class RestingModel(AugmentedModel):
         self.news.assign(self.news + news)  # the mean of what the devices assign
 
 
-def _infinite(shape: tuple[int, ...], dtype: str) -> Any:
-    return ops.full(shape, float("inf"), dtype)
+def _unknown(shape: tuple[int, ...], dtype: str) -> Any:
+    return ops.full(shape, UNKNOWN, dtype)

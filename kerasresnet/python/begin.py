@@ -38,7 +38,7 @@ def train(
     `recipe` is a name, a TOML file or a `Recipe` (None: what suits the data), and any of its fields
     can be said beside it: `epochs=3, spec="BB2x64-BN2x100"`. `data` is what `--data` of the command
     takes, a `DataRequest`, or `ImageData` of your own arrays. The run goes to `run_dir`, by default
-    `runs/<time>-<name>`. `callbacks` see the network as it trains, and may stop it. `strategy`
+    `runs/<time>-<name>`. `callbacks` see the model as it trains, and may stop it. `strategy`
     "mirrored" has all GPUs of the machine share every batch. With `verbose` False nothing is
     printed. On two cores, where TensorFlow was not imported before, its threads
     are set as the command sets them, for all of this process.

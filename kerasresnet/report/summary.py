@@ -32,7 +32,9 @@ def _rows(run: Run, results: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "parameters", f"{count_parameters(spec):,}"
     yield "MACs an image", f"{count_macs(spec) / 1e6:,.1f} M"
     yield "data", f"{results.get('data', 'unknown images')}, seed {results.get('seed', '?')}"
-    yield "epochs", f"{len(epochs)} of {results['recipe']['epochs']}, {results['status']}"
+    share = results["recipe"].get("epoch_share", 1)
+    rests = f", {share:g} of the images in each" if share < 1 else ""
+    yield "epochs", f"{len(epochs)} of {results['recipe']['epochs']}, {results['status']}{rests}"
     scores = [row["val_accuracy"] for row in epochs if "val_accuracy" in row]
     if scores:
         yield "best on validation", percent(max(scores))

@@ -22,19 +22,30 @@ from kerasresnet.fit.plan import facts_of
 from kerasresnet.fit.training import train_run
 from kerasresnet.recipe import Recipe
 from kerasresnet.run import Run
+share, losses = float(sys.argv[2]), {}
 rng = np.random.default_rng(0)
 labels = np.arange(160, dtype="int32") % 4
 images = rng.integers(0, 64, (160, 8, 8, 3), dtype=np.uint8) + (48 * labels).astype("uint8")[:, None, None, None]
 data = ImageData("made", images, labels, images, labels, tuple("abcd"), "made here")
 recipe = Recipe(spec="BB1x4-classes4-in8x8x3", epochs=6, batch_size=16, learning_rate=0.05, lookahead=5,
                 augment=["crop(pad=1)", "flip(alternating=true)", "randaugment(n=1)", "mixup"],
-                augment_on="device", epoch_share=float(sys.argv[2]))
+                augment_on="device", epoch_share=share, resolution="6:0.4, 8:0.6" if share < 1 else None)
 facts = facts_of(recipe, 0, data.class_names) | {"data": "made", "source": data.source}
 run = Run.create(Path(sys.argv[1]), recipe, facts)
 results = train_run(run, recipe, data)
 assert results["test"]["accuracy"] > 0.5, results["test"]
 # Where TensorFlow is installed too, Keras itself may import it.
 assert importlib.util.find_spec("tensorflow") or "tensorflow" not in sys.modules
+# Cut after any epoch, it sees the same images in the same order.
+if share < 1:
+    from kerasresnet.fit.epochs import train_epochs
+    train = data.x_train, data.y_train
+    for name, ends in ("whole", [4]), ("cut", [1, 3, 4]):
+        run = Run.create(Path(sys.argv[1] + name), recipe, facts)
+        for until in ends:
+            train_epochs(run, recipe, train, train, seed=0, until=until, verbose=False)
+        losses[name] = [row["loss"] for row in run.metrics]
+    np.testing.assert_allclose(losses["cut"], losses["whole"], rtol=1e-4)
 """  # noqa: E501
 
 
@@ -64,6 +75,18 @@ def test_every_step_has_a_seed_of_its_own_and_a_restored_optimizer_goes_on():
     assert train(2)[2:] == [(7, 2), (7, 3)]
 
 
+def test_devices_that_share_a_batch_draw_each_for_itself(monkeypatch):
+    from kerasresnet.fit import augmented_model
+
+    seen = []
+    model = AugmentedModel(keras.Sequential(), recording(seen), seed=7)
+    for device in range(2):
+        monkeypatch.setattr(augmented_model, "replica", lambda device=device: (device, 2))
+        for step in range(3):
+            model.augmented(np.zeros((2, 2, 2, 3), "uint8"), np.eye(2), step)
+    assert len({tuple(np.array(seed).tolist()) for seed in seen}) == 6
+
+
 def test_where_batches_carry_places_the_augmentation_is_told_which_images_it_sees_and_when():
     seen = []
 
@@ -77,8 +100,9 @@ def test_where_batches_carry_places_the_augmentation_is_told_which_images_it_see
     model = AugmentedModel(network, augment, seed=7)
     model.compile("sgd", "mse", run_eagerly=True)
     settings = {"num_classes": 2, "batch_size": 4, "seed": 0, "identified": True}
-    batches = ArrayBatches(images, np.arange(8) % 2, **settings)
-    model.fit(batches, epochs=2, shuffle=False, verbose=0)
+    for epoch in range(2):
+        batches = ArrayBatches(images, np.arange(8) % 2, epoch=epoch, **settings)
+        model.fit(batches, shuffle=False, verbose=0)
     assert [epoch for _, epoch in seen] == [[0] * 4, [0] * 4, [1] * 4, [1] * 4]
     first, second = (sorted(a + b) for (a, _), (b, _) in (seen[:2], seen[2:]))
     assert first == second == list(range(8))

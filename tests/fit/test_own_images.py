@@ -158,6 +158,22 @@ def test_an_image_counts_by_its_class(weights, make_run, tiny_recipe, digits, mo
     assert fits[0]["class_weight"] == (None if weights == "equal" else wanted)
 
 
+def test_classes_count_the_same_wherever_images_are_augmented(make_run, tiny_recipe, digits):
+    from kerasresnet.fit.epochs import train_epochs
+
+    x, y = digits.x_train[:64], np.repeat([0, 1], [48, 16]).astype(np.int32)
+    changes = {"batch_size": 32, "epochs": 2, "precision": "float32", "learning_rate": 0.01}
+    recipe = tiny_recipe.replace(augment=("flip(alternating=true)",), **changes)
+    losses = {}
+    for where, weights in (("pipeline", "balanced"), ("device", "balanced"), ("device", "equal")):
+        run = make_run(recipe.replace(augment_on=where, class_weights=weights), where + weights)
+        train_epochs(run, run.recipe, (x, y), (x, y), seed=0)
+        losses[where, weights] = [row["loss"] for row in run.metrics]
+    there = losses["pipeline", "balanced"]
+    np.testing.assert_allclose(losses["device", "balanced"], there, rtol=1e-3)
+    assert abs(losses["device", "equal"][0] - there[0]) > 0.01
+
+
 @pytest.mark.slow
 def test_rare_classes_may_count_as_much_as_others(make_run, tiny_recipe, digits):
     import dataclasses

@@ -41,7 +41,7 @@ def search_images(project: Project, data_dir: Path | None = None) -> SearchImage
         base = project.space.base
         settings = project.settings
         data = DataRequest.from_facts(settings.data, settings.data_settings).load(data_dir)
-        arrays = _split(data, settings, base.batch_size, base.spec)
+        arrays = _split(data, settings, base.images_for_a_batch, base.spec)
         statistics = channel_statistics(arrays[0]) if data.own_statistics else None
         try:
             _store(arrays, data.class_names, statistics, folder)
@@ -90,10 +90,8 @@ def _damaged(folder: Path, told: str) -> KerasResNetError:
     )
 
 
-def _split(
-    data: ImageData, settings: Settings, batch_size: int, spec: ResNetSpec
-) -> tuple[Images, ...]:
-    """x and y to train on, x and y to score on: every class in proportion, by the seed."""
+def _split(data: ImageData, settings: Settings, least: int, spec: ResNetSpec) -> tuple[Images, ...]:
+    """x and y to train on, at `least` so many, and to score on; every class in proportion."""
     if tuple(spec.input_shape) != data.image_shape or spec.classes != data.num_classes:
         shape = "x".join(map(str, data.image_shape))
         raise UsageError(
@@ -102,16 +100,16 @@ def _split(
         )
     there = len(data.x_train) - settings.val_images
     wanted = there if settings.train_images is None else settings.train_images
-    if settings.val_images < spec.classes or there < max(batch_size, spec.classes):
+    if settings.val_images < spec.classes or there < max(least, spec.classes):
         raise UsageError(
             f"--val-images is at least one of each class ({spec.classes:,}) and leaves at least "
-            f"one batch ({batch_size:,}) of the {len(data.x_train):,} training images of "
+            f"one batch ({least:,}) of the {len(data.x_train):,} training images of "
             f"{data.name}, received {settings.val_images:,}"
         )
     most = there - spec.classes  # a stratified split leaves one of each class out, or nothing
-    if wanted != there and not max(batch_size, spec.classes) <= wanted <= most:
+    if wanted != there and not max(least, spec.classes) <= wanted <= most:
         raise UsageError(
-            f"--train-images is from one batch ({batch_size:,}) to {most:,}, or all {there:,} that "
+            f"--train-images is from one batch ({least:,}) to {most:,}, or all {there:,} that "
             f"{settings.val_images:,} validation images leave of {data.name}, received {wanted:,}"
         )
     train, val = train_val_split(data.x_train, data.y_train, settings.val_images, settings.seed)

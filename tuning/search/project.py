@@ -28,7 +28,7 @@ from pydantic import Field
 from kerasresnet.disk import ASIDE, locked, made, read_json, write_json
 from kerasresnet.errors import KerasResNetError, UsageError, first_line
 from kerasresnet.network.budget import DEFAULT_LIMIT
-from kerasresnet.recipe import Recipe
+from kerasresnet.recipe import DEFAULTS, Recipe
 from kerasresnet.run.record import DataSettings
 from kerasresnet.schema import Schema
 from tuning.search.space.choices import narrow
@@ -223,7 +223,7 @@ def _differences(there: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
         settings, space = written["settings"], written["space"]
         base = {  # what the space searches as well must not hide
             f"the base's {name}" if name in space else name: value
-            for name, value in tomllib.loads(written["recipe"]).items()
+            for name, value in (DEFAULTS | tomllib.loads(written["recipe"])).items()
         }
         return {**settings, **base, **space}
 

@@ -149,9 +149,9 @@ class StudyRun:
         return self.run.facts.get("error") if self.run.path.exists() else None
 
     @property
-    def work(self) -> int:
+    def work(self) -> float:
         """Multiply-accumulates of one epoch, per image: what its time is proportional to."""
-        return count_macs(self.recipe.spec)
+        return self.recipe.epoch_share * count_macs(self.recipe.spec)
 
 
 def differences(there: Study, here: Study) -> list[str]:
