@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import os
 import re
@@ -145,11 +146,14 @@ def _strange(received: list[str], lines: list[str]) -> str:
     flag = next((word for word in received if word.startswith("-")), None)
     if flag is None:
         return f"{quoted(' '.join(received))} belongs to no flag"
+    flag = flag.split("=")[0]
     near = [line.split()[0].rstrip(",") for line in lines if line.startswith("--")][:3]
     if not near:
-        return f"there is no flag {flag.split('=')[0]}"
+        return f"there is no flag {flag}"
+    alike = [difflib.SequenceMatcher(None, flag, other).ratio() for other in near]
+    near = [other for other, much in zip(near, alike, strict=True) if much > max(alike) - 0.1]
     listed = ", ".join(near[:-1]) + (" or " if near[1:] else "") + near[-1]
-    return f"there is no flag {flag.split('=')[0]}: did you mean {listed}?"
+    return f"there is no flag {flag}: did you mean {listed}?"
 
 
 @contextlib.contextmanager

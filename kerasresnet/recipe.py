@@ -64,8 +64,7 @@ class Recipe(Schema):
     epochs: Annotated[int, Field(ge=1, le=100_000)]
     """Passes over the training images."""
     epoch_share: Annotated[float, Field(ge=0.5, le=1)] = 1.0
-    """Share of the training images in each pass, 0.5 to 1: those that had the lowest loss rest in
-    it, and are back in the next."""
+    """Share of the images in each epoch, 0.5 to 1: the easiest rest, and are back in the next."""
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     """Images per step."""
     val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1

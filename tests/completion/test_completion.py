@@ -24,7 +24,7 @@ def script(tmp_path_factory):
     ("words", "found"),
     [
         (["ev"], {"evaluate"}),
-        (["fit", "--epo"], {"--epochs"}),
+        (["fit", "--epo"], {"--epochs", "--epoch-share"}),
         (["search", "--max-p"], {"--max-params"}),
         (["fit", "--precision", "b"], {"bfloat16"}),
     ],
