@@ -186,7 +186,7 @@ class Recipe(Schema):
 
     @property
     def images_for_a_batch(self) -> int:
-        """The fewest training images whose epochs have one batch."""
+        """So many training images fill a batch in every epoch."""
         return math.ceil(self.batch_size / self.epoch_share)
 
     def pflop_by_epoch(self, images: int) -> list[float]:

@@ -83,10 +83,11 @@ class _Training:
     def averaged(self) -> bool:
         return bool(self.recipe.ema or self.recipe.lookahead)
 
-    @property
+    @functools.cached_property
     def on_device(self) -> bool:
         """Whether the training step augments, not the data."""
-        return self.recipe.augment_on == "device" and self._augmentation(0) is not None
+        first = self.recipe.sizes[0]
+        return self.recipe.augment_on == "device" and self._augmentation(first) is not None
 
     @property
     def from_arrays(self) -> bool:
@@ -137,7 +138,8 @@ class _Training:
 
         images = len(self.train[0])
         resting = images - self.recipe.images_by_epoch(images)
-        own = (self._augmentation(0), self.seed, weights) if self.on_device else (None, self.seed)
+        augment = self._augmentation(self.recipe.sizes[0])
+        own = (augment, self.seed, weights) if self.on_device else (None, self.seed)
         if resting:
             return RestingModel(self.network, *own, images=images, resting=resting)
         return AugmentedModel(self.network, *own) if self.on_device else self.network
@@ -150,21 +152,21 @@ class _Training:
         from kerasresnet.network.resolution import spans
 
         resting = isinstance(model, RestingModel)
-        for _, start, stop in spans(self.recipe.sizes, first_epoch, last):
-            augment = self._augmentation(start)
+        by_epoch = resting or self.from_arrays  # who rests is known when the one before has ended
+        for size, start, stop in spans(self.recipe.sizes, first_epoch, last):
+            augment = self._augmentation(size)
             settings = {"identified": resting}
             if self.on_device:
                 settings["identified"] = resting or augment.needs_identity
                 model.augmentation, augment = augment, None
             # One graph for each size: a graph for all of them would know none.
             model.make_train_function(force=True)
-            if not (resting or self.from_arrays):
-                yield start, stop, self._batches(augment, start, stop, **settings)
-                continue
-            for epoch in range(start, stop):  # who rests is known when the epoch before has ended
+            length = 1 if by_epoch else stop - start
+            for first in range(start, stop, length):
                 if resting:
-                    settings["turns"] = model.begin_epoch(epoch)
-                yield epoch, epoch + 1, self._batches(augment, epoch, epoch + 1, **settings)
+                    settings["turns"] = model.begin_epoch(first)
+                end = first + length
+                yield first, end, self._batches(augment, first, end, **settings)
 
     def _callbacks(self, steps: int, last: int) -> list[keras.callbacks.Callback]:
         """The guards, the average, the record of the run, the time left; `steps` are an epoch's."""
@@ -242,10 +244,10 @@ class _Training:
 
         return eval_dataset(*self.val, **settings)
 
-    def _augmentation(self, epoch: int) -> Augmentation | None:
-        """What the recipe does to a training batch of `epoch`."""
+    def _augmentation(self, size: int) -> Augmentation | None:
+        """What the recipe does to a training batch whose images are to be of `size` x `size`."""
         from kerasresnet.augment import build_augmentation
 
-        recipe, size = self.recipe, self.recipe.sizes[epoch]
+        recipe = self.recipe
         resized = None if size == recipe.spec.input_shape[0] else size
         return build_augmentation(recipe.augment, num_classes=recipe.spec.classes, size=resized)
