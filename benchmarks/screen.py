@@ -1,16 +1,19 @@
-"""What sixteen settings of `speedrun94` change, from 32 trainings that changed them all at once.
+"""What each of many settings changes, from trainings that changed them all at once.
 
-python benchmarks/screen.py [benchmarks/screen.json]
+python benchmarks/screen.py                              16 settings of `speedrun94`, 32 trainings
+python benchmarks/screen.py benchmarks/screen_best.json  6 settings and 4 networks for `best`, 16
 
-A setting is changed in half of the trainings, and these halves are balanced (a fractional factorial
-design, 2^(16-11) of resolution IV): what one setting does is not mixed up with what another one or
-a validation fold does, only with three or more that would act together. So every training says
-something of every setting, and a difference has the standard error of 16 against 16. Printed are
-differences in points of validation accuracy, plain and of the mean over mirror images.
+A setting is changed in half of the trainings, and these halves are balanced (fractional factorial
+designs, 2^(16-11) and 2^(8-4), of resolution IV): what one setting does is not mixed up with what
+another one or a block (a validation fold, a network) does, only with those that act together. So
+every training says something of every setting, and a difference has the standard error of one half
+against the other. Printed are differences in points of validation accuracy, plain and of the mean
+over mirror images, where it was measured of its NLL at the best temperature too; then the blocks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -23,7 +26,12 @@ from kerasresnet.disk import read_json
 from kerasresnet.errors import UsageError
 from kerasresnet.report.tables import markdown
 
-MEASURES = ("plain", "mirrored")
+# How each measure of a trial is called, and its decimals.
+MEASURES = {
+    "plain": ("plain", 2),
+    "mirrored": ("with mirror images", 2),
+    "mirrored_nll": ("NLL with mirror images", 4),
+}
 TRIALS = Path(__file__).with_suffix(".json")
 
 
@@ -32,48 +40,72 @@ class ScreenOptions:
     """The effects of all settings that a file of trials changed."""
 
     trials: Annotated[Path, tyro.conf.Positional] = TRIALS
-    """A JSON file: settings, and for each trial those changed, its fold and its accuracies."""
+    """A JSON file: settings, blocks, and of each trial what it changed, its block and measures."""
 
 
-class Effect(NamedTuple):
-    """What a setting changes, in points, and the standard error of that."""
+class Estimate(NamedTuple):
+    """What a setting changes or a block has, and the standard error of that."""
 
-    points: float
+    value: float
     error: float
 
 
-def effects(count: int, trials: list[dict[str, Any]], measure: str) -> list[Effect]:
-    """The effect of each of `count` settings on `measure`, by least squares beside the folds."""
-    folds = sorted({trial["fold"] for trial in trials})
-    changed = np.array([[i in trial["changed"] for i in range(count)] for trial in trials])
-    fold = np.array([[trial["fold"] == f for f in folds] for trial in trials])
-    terms = np.hstack([changed - 0.5, fold])
+def estimates(
+    settings: int, blocks: int, trials: list[dict[str, Any]], measure: str
+) -> tuple[list[Estimate], list[Estimate]]:
+    """By least squares: what each setting does to `measure`, and each block's, half changed."""
+    changed = np.array([[i in trial["changed"] for i in range(settings)] for trial in trials])
+    block = np.array([[trial["block"] == i for i in range(blocks)] for trial in trials])
+    terms = np.hstack([changed - 0.5, block])
     measured = np.array([trial[measure] for trial in trials])
     found, *_ = np.linalg.lstsq(terms, measured, rcond=None)
     left = measured - terms @ found
     variance = left @ left / (len(trials) - terms.shape[1])
     errors = np.sqrt(variance * np.diag(np.linalg.inv(terms.T @ terms)))
-    return [Effect(*pair) for pair in zip(found[:count], errors, strict=False)]
+    pairs = [Estimate(*pair) for pair in zip(found, errors, strict=True)]
+    return pairs[:settings], pairs[settings:]
 
 
-def table(screen: dict[str, Any]) -> list[str]:
-    """The lines of a Markdown table, the largest effect first."""
-    settings, trials = screen["settings"], screen["trials"]
-    plain, mirrored = (effects(len(settings), trials, measure) for measure in MEASURES)
-    order = np.argsort([-(p.points + m.points) for p, m in zip(plain, mirrored, strict=True)])
-    rows = [[*settings[i], f"{plain[i].points:+.2f}", f"{mirrored[i].points:+.2f}"] for i in order]
-    errors = f"(standard error {plain[0].error:.2f})", f"({mirrored[0].error:.2f})"
-    return markdown(
-        ["from", "to", f"plain {errors[0]}", f"with mirror images {errors[1]}"], "llrr", rows
+def tables(screen: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """The lines of two Markdown tables: of settings, the largest effect first, and of blocks."""
+    settings, blocks, trials = screen["settings"], screen["blocks"], screen["trials"]
+    measures = [measure for measure in MEASURES if measure in trials[0]]
+    found = [estimates(len(settings), len(blocks), trials, measure) for measure in measures]
+    changes, levels = zip(*found, strict=True)
+    order = np.argsort(
+        [-plain.value - mirrored.value for plain, mirrored in zip(*changes[:2], strict=True)]
+    )
+    ordered = [[each[i] for i in order] for each in changes]
+    return (
+        _table(("from", "to"), [settings[i] for i in order], measures, ordered, sign="+"),
+        _table(("block",), [[block] for block in blocks], measures, levels),
     )
 
 
+def _table(
+    first: Sequence[str],
+    names: Sequence[Sequence[str]],
+    measures: Sequence[str],
+    found: Sequence[Sequence[Estimate]],  # of each measure, of each name
+    *,
+    sign: str = "",
+) -> list[str]:
+    heads, columns = [], []
+    for measure, estimated in zip(measures, found, strict=True):
+        name, digits = MEASURES[measure]
+        heads.append(f"{name} (standard error {estimated[0].error:.{digits}f})")
+        columns.append([f"{each.value:{sign}.{digits}f}" for each in estimated])
+    rows = [[*name, *values] for name, *values in zip(names, *columns, strict=True)]
+    return markdown([*first, *heads], "l" * len(first) + "r" * len(heads), rows)
+
+
 def print_effects(options: ScreenOptions) -> None:
-    """What the trials were, and the table of their effects."""
+    """What the trials were, and the tables of what came of them."""
     screen = read_json(options.trials)
     try:
         print(f"{len(screen['trials'])} trainings of {screen['of']}; {screen['by']}.\n")
-        print("\n".join(table(screen)))
+        for table in tables(screen):
+            print("\n".join(table), end="\n\n")
     except (TypeError, KeyError):
         raise UsageError(f"{options.trials} is no file of trials such as screen.json") from None
 

@@ -175,19 +175,23 @@ def test_the_page_says_of_large_searches_what_was_measured():
 def test_the_effects_of_a_screen_are_those_that_its_trials_were_made_with():
     screen, rng = load("screen"), np.random.default_rng(0)
     trials = []
-    for fold in range(4):
+    for block in range(4):
         for changed in ([], [0], [1], [0, 1], [0, 1, 2], [2]):
-            value = 90 + fold + 0.5 * (0 in changed) - 2 * (1 in changed) + rng.normal(0, 0.01)
-            trials.append({"changed": changed, "fold": fold, "plain": value})
-    found = screen.effects(3, trials, "plain")
-    for effect, expected in zip(found, [0.5, -2, 0], strict=True):
-        assert abs(effect.points - expected) < 4 * effect.error < 0.05
+            value = 90 + block + 0.5 * (0 in changed) - 2 * (1 in changed) + rng.normal(0, 0.01)
+            trials.append({"changed": changed, "block": block, "plain": value})
+    settings, blocks = screen.estimates(3, 4, trials, "plain")
+    for estimate, expected in zip(settings, [0.5, -2, 0], strict=True):
+        assert abs(estimate.value - expected) < 4 * estimate.error < 0.05
+    for block, estimate in enumerate(blocks):  # with each setting changed by half
+        assert abs(estimate.value - (90 + block + 0.25 - 1)) < 4 * estimate.error < 0.05
 
 
-def test_the_log_says_of_the_screen_what_was_measured():
-    found = read_json(ROOT / "benchmarks" / "screen.json")
+@pytest.mark.parametrize(("name", "shown"), [("screen", 1), ("screen_best", 2)])
+def test_the_log_says_of_a_screen_what_was_measured(name, shown):
+    found = read_json(ROOT / "benchmarks" / f"{name}.json")
     log = (ROOT / "LOG.md").read_text("utf-8").splitlines()
-    assert set(load("screen").table(found)) <= set(log)
+    for table in load("screen").tables(found)[:shown]:
+        assert set(table) <= set(log)
 
 
 def test_a_search_of_made_up_trials_is_measured_to_its_end(tmp_path):
