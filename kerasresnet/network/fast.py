@@ -7,6 +7,7 @@ Import it only where Keras runs on TensorFlow.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -44,6 +45,38 @@ class BatchNormalization(layers.BatchNormalization):
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
         return outputs
+
+
+class Activation(layers.Activation):
+    """Keras' exact GELU, forward and backward in a pass through memory each, by XLA.
+
+    TensorFlow composes it and its gradient from a dozen operations, each a pass.
+    (Keras' name, as a saved state is found by the names of the layers' classes.)
+    """
+
+    def call(self, inputs: Any) -> Any:
+        return _gelu(inputs)
+
+
+@tf.custom_gradient
+def _gelu(inputs: Any) -> Any:
+    return _gelu_forward(inputs), lambda outer: _gelu_backward(inputs, outer)
+
+
+@tf.function(jit_compile=True)
+def _gelu_forward(x: Any) -> Any:
+    return x * _normal_share(x)
+
+
+@tf.function(jit_compile=True)
+def _gelu_backward(x: Any, outer: Any) -> Any:
+    density = tf.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+    return outer * (_normal_share(x) + x * density)
+
+
+def _normal_share(x: Any) -> Any:
+    """The share of a normal distribution that lies below `x`."""
+    return 0.5 * tf.math.erf(x / math.sqrt(2)) + 0.5
 
 
 class Conv2D(layers.Conv2D):
@@ -152,6 +185,8 @@ def fast_copy(network: keras.Model, *, halves: bool = False) -> keras.Model:
             return BatchNormalization.from_config(config)
         if type(layer) is layers.Conv2D:
             return Conv2D.from_config(config)
+        if type(layer) is layers.Activation and layer.activation is keras.activations.gelu:
+            return Activation.from_config(config)
         return type(layer).from_config(config)
 
     copy = keras.models.clone_model(network, clone_function=replace)

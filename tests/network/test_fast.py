@@ -132,6 +132,25 @@ def test_other_convolutions_stay_as_they_are(shape, settings):
     assert not fast.Conv2D(8, **settings).by_matmul(shape)
 
 
+def test_gelu_equals_keras():
+    ours, theirs = (kind("gelu") for kind in (fast.Activation, keras.layers.Activation))
+    inputs, outer = tf.constant(4 * draw(8, 5, 5, 6)), tf.constant(draw(8, 5, 5, 6, seed=1))
+    found = outputs_and_gradients(ours, inputs, outer)
+    expected = outputs_and_gradients(theirs, inputs, outer)
+    for one, other in zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-6)
+
+
+def test_a_fast_copy_with_gelu_trains_the_same_weights():
+    keras.utils.set_random_seed(0)
+    plain = build_model(SPEC.replace(activation="gelu"))
+    copy = fast.fast_copy(plain)
+    assert len(layers_of(copy, fast.Activation)) == len(layers_of(plain, keras.layers.Activation))
+    np.testing.assert_allclose(train(copy), train(plain), rtol=1e-4)
+    for ours, theirs in zip(copy.trainable_variables, plain.trainable_variables, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4, err_msg=ours.path)
+
+
 @pytest.fixture(scope="module")
 def twins():
     """Two models trained alike from the same weights, one of them fast; both losses."""
