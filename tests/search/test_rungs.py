@@ -40,7 +40,7 @@ def test_a_search_and_its_report_give_each_network_once(rungs, tmp_path):
 
 def test_result_files_are_read_by_their_recipe(rungs):
     (first, *_) = found = list(rungs.read_curves(ROOT / "results" / "quick"))
-    assert kinds(found) == [(rungs.AVERAGED, 8)] * 5
+    assert kinds(found) == [(rungs.AVERAGED, 8)] * 10
     assert first.scores[-1] == pytest.approx(0.91, abs=0.02)
 
 
