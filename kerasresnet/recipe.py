@@ -165,7 +165,7 @@ class Recipe(Schema):
         if self.ema and self.lookahead:
             raise ValueError(
                 f"ema and lookahead are two averages, and a run keeps one, received {self.ema:g} "
-                f"and {self.lookahead}; leave one of them out"
+                f"and {self.lookahead}; leave one of them out, or take it away by 'none'"
             )
         sizes_by_epoch(self.resolution, self.epochs, self.spec)
         if self.warmup_epochs >= self.epochs:
@@ -232,6 +232,9 @@ class Recipe(Schema):
         fields = read_toml(
             path, "recipe", f"; give a TOML file, or one of {', '.join(cls.names())}"
         )
+        # TOML has no null: "none" takes away what a base has.
+        off = {n for n, v in fields.items() if v == "none" and DEFAULTS.get(n, v) is None}
+        fields |= dict.fromkeys(off)
         try:
             base = fields.pop("base", None)
             if base is None:

@@ -175,6 +175,18 @@ def test_a_base_may_be_a_named_recipe(toml):
     assert recipe == Recipe.named("table1-06").replace(name="short", epochs=5)
 
 
+def test_none_takes_away_what_a_base_has(toml):
+    text = 'base = "quick"\nlookahead = "none"\nresolution = "none"\nema = 0.99'
+    recipe = Recipe.from_toml(toml(text, "averaged.toml"))
+    changes = {"lookahead": None, "resolution": None, "ema": 0.99}
+    assert recipe == Recipe.named("quick").replace(name="averaged", **changes)
+    # Only from fields that may be without a value.
+    with pytest.raises(UsageError, match="unknown optimizer 'none'"):
+        Recipe.from_toml(toml('base = "quick"\noptimizer = "none"', "without.toml"))
+    named = toml('spec = "BB1x8"\nepochs = 3\nname = "none"', "n.toml")
+    assert Recipe.from_toml(named).name == "none"
+
+
 def test_load_takes_a_name_or_a_path(toml, monkeypatch):
     path = toml('spec = "BB1x8"\nepochs = 3', "loaded.toml")
     assert Recipe.load("quick") == Recipe.named("quick")
