@@ -165,7 +165,8 @@ class Recipe(Schema):
         if self.ema and self.lookahead:
             raise ValueError(
                 f"ema and lookahead are two averages, and a run keeps one, received {self.ema:g} "
-                f"and {self.lookahead}; leave one of them out, or take it away by 'none'"
+                f"and {self.lookahead}; leave one of them out (--lookahead None, in a file "
+                'lookahead = "none")'
             )
         sizes_by_epoch(self.resolution, self.epochs, self.spec)
         if self.warmup_epochs >= self.epochs:
