@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 import tomli_w
 import tyro
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from kerasresnet.augment.policy import parse_step, step_text
 from kerasresnet.disk import read_toml
@@ -131,6 +131,13 @@ class Recipe(Schema):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the training; auto takes bfloat16 where the hardware multiplies it."""
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _none(cls, value: Any, info: ValidationInfo) -> Any:
+        # TOML has no null: "none" takes away what a base has.
+        optional = cls.model_fields[info.field_name].default is None
+        return None if optional and value == "none" else value
+
     @field_validator("optimizer", mode="before")
     @classmethod
     def _known_optimizer(cls, value: Any) -> Any:
@@ -233,9 +240,6 @@ class Recipe(Schema):
         fields = read_toml(
             path, "recipe", f"; give a TOML file, or one of {', '.join(cls.names())}"
         )
-        # TOML has no null: "none" takes away what a base has.
-        off = {n for n, v in fields.items() if v == "none" and DEFAULTS.get(n, v) is None}
-        fields |= dict.fromkeys(off)
         try:
             base = fields.pop("base", None)
             if base is None:

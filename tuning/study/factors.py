@@ -130,8 +130,6 @@ def with_value(base: Recipe, factor: str, value: str) -> Recipe:
     if factor == "schedule" and value != base.schedule:
         moves = {"schedule_step": "batch"} if value == "one_cycle" else {"cycle_momentum": None}
         return base.replace(schedule=value, **moves)
-    if value == "none":
-        return base.replace(**{factor: None})
     return base.replace(**{factor: tuple(value.split(":")) if ":" in value else value})
 
 
